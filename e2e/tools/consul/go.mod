@@ -1,6 +1,6 @@
 module github.com/tlsfleet/tlsfleet/e2e/tools/consul
 
-go 1.26.8
+go 1.26.7
 
 replace github.com/hashicorp/consul-awsauth => github.com/hashicorp/consul-awsauth v0.0.0-20220713182709-05ac1c5c2706
 
