@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/oklog/run"
+
+	"github.com/tlsfleet/tlsfleet/agent/config"
+	"github.com/tlsfleet/tlsfleet/agent/leader"
+	"github.com/tlsfleet/tlsfleet/agent/probe"
+	"github.com/tlsfleet/tlsfleet/agent/seal"
+	"github.com/tlsfleet/tlsfleet/agent/status"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+	"github.com/tlsfleet/tlsfleet/agent/ticket"
+	"github.com/tlsfleet/tlsfleet/handlers"
+	"github.com/tlsfleet/tlsfleet/renderer"
+)
+
+// Options are what an agent needs besides its configuration.
+type Options struct {
+	Version string // of tlsfleet, for the report
+	Log     hclog.Logger
+	OnStep  func(step string) // see renderer.Config; nil outside tests
+}
+
+// Agent is one node's agent under one configuration.
+type Agent struct {
+	cfg      config.Config
+	log      hclog.Logger
+	store    *store.Store
+	renderer *renderer.Renderer
+	hub      *hub
+	view     *view
+	follower *follower
+	presence *presence
+	lead     *lead
+}
+
+// New checks that the agent can run here: keyring, folders, the only agent on
+// them. Consul and nginx may both be away. The caller runs it, then closes it.
+func New(cfg config.Config, o Options) (*Agent, error) {
+	st, err := openStore(cfg, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	r, err := openRenderer(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	reportWake, leadWake := newWake(), newWake()
+	probs := newProblems(reportWake.give)
+	h, err := openHub(cfg.Fleet, cfg.StateDir, cfg.Ticket.AcceptEventKeys, o.Log.Named("events"), probs, leadWake.give)
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	v := &view{node: cfg.Node, version: o.Version, problems: probs, changed: reportWake.give}
+	return &Agent{
+		cfg: cfg, log: o.Log, store: st, renderer: r, hub: h, view: v,
+		follower: &follower{
+			log: o.Log.Named("follow"), store: st, renderer: r, view: v, problems: probs,
+			pace:    handlers.Pace{Splay: cfg.Reload.Splay, Quiet: cfg.Reload.Quiet, MaxQuiet: cfg.Reload.MaxQuiet, MinInterval: cfg.Reload.MinInterval},
+			reprove: cfg.Nginx.ReproveEvery, staleAfter: cfg.Ticket.StaleAfter, ringRead: leadWake.give,
+		},
+		presence: &presence{
+			log: o.Log.Named("presence"), store: st, view: v, wake: reportWake,
+			reg: store.Registration{Node: cfg.Node, Address: cfg.Address, Version: o.Version, TTL: cfg.Consul.ServiceTTL},
+		},
+		lead: &lead{
+			log: o.Log.Named("leader"), node: cfg.Node, store: st, view: v, hub: h, problems: probs,
+			rules: rules(cfg), keep: keep(cfg), wake: leadWake,
+		},
+	}, nil
+}
+
+// Close releases the node's folders.
+func (a *Agent) Close() error { return a.renderer.Close() }
+
+// Run runs every part until ctx ends or one of them breaks, and returns why.
+func (a *Agent) Run(ctx context.Context) error {
+	var g run.Group
+	add := func(name string, part func(ctx context.Context) error) {
+		partCtx, cancel := context.WithCancel(ctx)
+		g.Add(func() error {
+			if err := part(partCtx); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		}, func(error) { cancel() })
+	}
+	add("follow the ring", a.follower.Run)
+	add("register in consul", a.presence.Register)
+	add("report to consul", a.presence.Report)
+	add("serve the socket", func(ctx context.Context) error {
+		return status.Serve(ctx, a.cfg.Socket, a.cfg.SocketGroup, a.view, a.hub)
+	})
+	if a.cfg.Ticket.WatchEvents {
+		add("watch events", func(ctx context.Context) error {
+			return a.store.WatchEvents(ctx, handlers.EventNames(), a.hub.observe)
+		})
+	}
+	if a.cfg.Leader.Eligible {
+		add("campaign", func(ctx context.Context) error {
+			return leader.Run(ctx, leader.Config{
+				Client: a.store.Client(), Key: a.store.LeaderKey(), Node: a.cfg.Node,
+				TTL: a.cfg.Leader.TTL, Log: a.log.Named("leader"),
+			}, a.lead.Run)
+		})
+	}
+	a.log.Info("agent started", "fleet", a.cfg.Fleet, "node", a.cfg.Node)
+	err := g.Run()
+	a.log.Info("agent stopped", "fleet", a.cfg.Fleet, "node", a.cfg.Node, "err", err)
+	return err
+}
+
+func openStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
+	ring, err := seal.Load(cfg.KeyringFile)
+	if err != nil {
+		return nil, err
+	}
+	c := cfg.Consul
+	return store.Open(store.Config{
+		Address: c.Address, Scheme: c.Scheme, Token: string(c.Token.Reveal()), TokenFile: c.TokenFile,
+		Datacenter: c.Datacenter, Namespace: c.Namespace, Partition: c.Partition,
+		CAFile: c.CAFile, CAPath: c.CAPath, CertFile: c.CertFile, KeyFile: c.KeyFile,
+		ServerName: c.ServerName, TLSSkipVerify: c.TLSSkipVerify,
+		Fleet: cfg.Fleet, Log: log.Named("store"),
+	}, ring)
+}
+
+func openRenderer(cfg config.Config, o Options) (*renderer.Renderer, error) {
+	return renderer.New(renderer.Config{
+		Binary: cfg.Nginx.Binary, ConfigFile: cfg.Nginx.ConfigFile, PIDFile: cfg.Nginx.PIDFile,
+		StateDir: cfg.StateDir, RunDir: cfg.RunDir, AllowPersistentKeys: cfg.AllowPersistentKeys,
+		DefaultServers: cfg.Nginx.DefaultServers, ReleaseAddress: cfg.Nginx.ReleaseAddress,
+		SessionTimeout: cfg.Ticket.SessionTimeout, VerifyTimeout: cfg.Nginx.VerifyTimeout,
+		OldWorkerLimit: cfg.Nginx.OldWorkerLimit, Log: o.Log.Named("renderer"), OnStep: o.OnStep,
+	}, &probe.Prober{})
+}
+
+func rules(cfg config.Config) handlers.Rules {
+	return handlers.Rules{
+		RotateEvery: cfg.Ticket.RotateEvery, Deadline: cfg.Ticket.Deadline,
+		Proceed: cfg.Ticket.Policy == config.PolicyProceed,
+	}
+}
+
+func keep(cfg config.Config) int {
+	return ticket.Keep(cfg.Ticket.SessionTimeout, cfg.Ticket.ApplyLag, cfg.Ticket.RotateEvery)
+}

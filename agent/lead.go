@@ -1,0 +1,190 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+	"github.com/tlsfleet/tlsfleet/agent/ticket"
+	"github.com/tlsfleet/tlsfleet/handlers"
+)
+
+// How often a leader looks without any news: for nodes drained or gone while a
+// rotation waits for them, and otherwise.
+const (
+	lookWaiting = 3 * time.Second
+	lookIdle    = 30 * time.Second
+)
+
+// lead is the leader's work on the ring.
+type lead struct {
+	log      hclog.Logger
+	node     string
+	store    *store.Store
+	view     *view
+	hub      *hub
+	problems *problems
+	rules    handlers.Rules
+	keep     int // previous keys kept
+	wake     wake
+}
+
+// Run leads until ctx, which lasts as long as the lease, ends. Every write is
+// fenced by the session.
+func (l *lead) Run(ctx context.Context, session string) error {
+	defer l.problems.replace("leader")
+	if err := l.store.EnsureMeta(ctx, session); err != nil {
+		return fmt.Errorf("lead: %w", err)
+	}
+	l.log.Info("leading", "node", l.node)
+	watched := make(chan error, 1)
+	go func() {
+		watched <- l.store.WatchReports(ctx, func([]fleet.Report, []store.BadReport) { l.wake.give() })
+	}()
+	defer func() { <-watched }()
+	for {
+		wait, err := l.look(ctx, session)
+		if errors.Is(err, store.ErrFenced) {
+			return fmt.Errorf("lead: %w", err)
+		}
+		if err != nil && ctx.Err() == nil {
+			l.log.Warn("leader could not look after the ring", "next", wait, "err", err)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-l.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// look reads afresh, decides, acts, and says when to look again at the latest.
+func (l *lead) look(ctx context.Context, session string) (time.Duration, error) {
+	v, rec, err := l.read(ctx)
+	if err != nil {
+		return lookWaiting, err
+	}
+	l.hub.settle(v.Ring)
+	now := time.Now().UTC()
+	d := handlers.Decide(v, l.rules, now)
+	l.report(d)
+	l.hub.settle(nil, d.Settled...)
+	l.log.Debug("leader decided", "do", string(d.Do), "cause", string(d.Cause), "waiting", handlers.Names(d.Waiting))
+	if d.Do != handlers.Nothing {
+		return 0, l.do(ctx, session, d, rec, now)
+	}
+	wait := lookIdle
+	if len(d.Waiting) > 0 {
+		wait = lookWaiting
+	}
+	if !d.Wake.IsZero() {
+		wait = max(min(wait, time.Until(d.Wake)), 10*time.Millisecond)
+	}
+	return wait, nil
+}
+
+// read takes the leader's view; the ring is read last.
+func (l *lead) read(ctx context.Context) (handlers.View, store.RingRecord, error) {
+	own, high := l.view.own()
+	v := handlers.View{Self: l.node, Own: own, HighWater: high, Requests: l.hub.requests()}
+	reports, bad, err := l.store.Reports(ctx)
+	if err != nil {
+		return v, store.RingRecord{}, err
+	}
+	for _, b := range bad {
+		l.log.Warn("report refused", "node", b.Node, "err", b.Err)
+	}
+	v.Reports, v.BadReport = reports, len(bad) > 0
+	if v.Nodes, err = l.store.Nodes(ctx); err != nil {
+		return v, store.RingRecord{}, err
+	}
+	rec, err := l.store.Ring(ctx)
+	switch {
+	case errors.Is(err, store.ErrMissing):
+		return v, store.RingRecord{}, nil
+	case err != nil:
+		return v, store.RingRecord{}, err
+	}
+	v.Ring = &rec.Ring
+	return v, rec, nil
+}
+
+// report makes a decision that needs a person visible.
+func (l *lead) report(d handlers.Decision) {
+	for _, note := range d.Notes {
+		l.log.Warn("event settled without a change", "reason", note)
+	}
+	if d.Alarm == "" {
+		l.problems.replace("leader")
+		return
+	}
+	l.log.Error("ring needs attention", "reason", d.Alarm)
+	l.problems.replace("leader", fleet.Problem{
+		Code: "rotation-held", Severity: fleet.Alarm, Message: d.Alarm,
+		Hint: "mend the nodes named, or take them out of service: consul maint -enable -service=<id of the node's tlsfleet service>",
+	})
+}
+
+// do makes the new ring and writes it.
+func (l *lead) do(ctx context.Context, session string, d handlers.Decision, rec store.RingRecord, now time.Time) error {
+	c := ticket.Change{
+		Now: now, By: l.node, Cause: d.Cause, Keep: l.keep,
+		Skipped: d.Skipped, Events: d.Events, MinEpoch: d.MinEpoch,
+	}
+	next, err := l.change(d, rec.Ring, c)
+	if err != nil {
+		return err
+	}
+	if len(d.Skipped) > 0 {
+		l.log.Error("rotating past nodes that have not proved the ring", "node", d.Skipped, "policy", "proceed")
+	}
+	if _, err := l.store.PutRing(ctx, next, rec.Index, session); err != nil {
+		return fmt.Errorf("%s ring: %w", d.Do, err)
+	}
+	l.hub.settle(&next)
+	l.log.Info("ring changed", "epoch", next.Epoch, "cause", string(next.Cause), "key", next.Current.Name().String())
+	return nil
+}
+
+func (l *lead) change(d handlers.Decision, r fleet.Ring, c ticket.Change) (fleet.Ring, error) {
+	if d.Do == handlers.Republish {
+		own, _ := l.view.own()
+		return *own, nil
+	}
+	if d.Do == handlers.Adopt {
+		return ticket.Adopt(r, d.Request.Key, fleet.OriginEvent, c)
+	}
+	if err := freshKeys(&c, d.Do); err != nil {
+		return fleet.Ring{}, err
+	}
+	if d.Do == handlers.Create {
+		return ticket.Create(c)
+	}
+	return ticket.Rotate(r, c)
+}
+
+// freshKeys gives a change the keys that it needs: two for a new ring, else one.
+func freshKeys(c *ticket.Change, do handlers.Action) error {
+	n := 1
+	if do == handlers.Create {
+		n = 2
+	}
+	for range n {
+		k, err := ticket.NewKey(rand.Reader, c.Now)
+		if err != nil {
+			return err
+		}
+		c.Fresh = append(c.Fresh, k)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+)
+
+// presence keeps this node in Consul's catalog, with a TTL check that says how
+// it is, and its report in KV.
+type presence struct {
+	log   hclog.Logger
+	store *store.Store
+	view  *view
+	reg   store.Registration
+	wake  wake
+}
+
+// reportEvery refreshes a report that has not changed, so that its age tells
+// whether the agent lives.
+const reportEvery = 30 * time.Second
+
+// Register keeps the service registered and its check passing until ctx ends.
+// It leaves the registration in place: nginx may go on serving without us.
+func (p *presence) Register(ctx context.Context) error {
+	registered := false
+	for {
+		err := p.beat(ctx, &registered)
+		wait := p.reg.TTL / 3
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("service check not updated", "next", wait, "err", err)
+			wait = min(wait, 2*time.Second)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+func (p *presence) beat(ctx context.Context, registered *bool) error {
+	if !*registered {
+		if err := p.store.Register(ctx, p.reg); err != nil {
+			return err
+		}
+		*registered = true
+	}
+	healthy, note := health(p.view.Report())
+	err := p.store.Beat(ctx, p.reg.Node, healthy, note)
+	if errors.Is(err, store.ErrUnregistered) {
+		*registered = false
+	}
+	return err
+}
+
+func health(r fleet.Report) (healthy bool, note string) {
+	for _, x := range r.Problems {
+		if x.Severity == fleet.Alarm {
+			return false, x.Message
+		}
+	}
+	return true, "serving"
+}
+
+// Report keeps nodes/<node> in KV up to date until ctx ends.
+func (p *presence) Report(ctx context.Context) error {
+	reports := make(chan fleet.Report)
+	kept := make(chan error, 1)
+	go func() { kept <- p.store.KeepReport(ctx, p.reg.Node, p.reg.TTL, reports) }()
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case reports <- p.view.Report():
+		case err := <-kept:
+			return err
+		}
+		select {
+		case <-p.wake:
+		case <-tick.C:
+		case err := <-kept:
+			return err
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"strconv"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/handlers"
+)
+
+// socketMode lets root and the socket's group in, nobody else.
+const socketMode = 0o660
+
+// Intake takes the events that a watch handler hands over. It returns once
+// they are noted, not once they are acted on.
+type Intake interface {
+	Accept(events []fleet.Event) error
+}
+
+// Source tells what the node would report now.
+type Source interface {
+	Report() fleet.Report
+}
+
+// Serve answers on the unix socket at path until ctx ends, then removes it.
+// The socket belongs to group, if one is named, and only its members and root
+// can use it. A socket left by a dead agent is replaced.
+func Serve(ctx context.Context, path, group string, src Source, in Intake) error {
+	l, err := listen(ctx, path, group)
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{
+		Handler:           handler(src, in),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		MaxHeaderBytes:    8 << 10,
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", path, err)
+	case <-ctx.Done():
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	err = srv.Shutdown(stopping)
+	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, serveErr)
+	}
+	if err != nil {
+		return fmt.Errorf("close %s: %w", path, err)
+	}
+	return nil
+}
+
+func listen(ctx context.Context, path, group string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("replace socket %s: %w", path, err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := permit(path, group); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func permit(path, group string) error {
+	if group != "" {
+		g, err := user.LookupGroup(group)
+		if err != nil {
+			return fmt.Errorf("give socket %s to group %s: %w", path, group, err)
+		}
+		gid, err := strconv.Atoi(g.Gid)
+		if err != nil {
+			return fmt.Errorf("give socket %s to group %s: %w", path, group, err)
+		}
+		if err := os.Chown(path, -1, gid); err != nil {
+			return fmt.Errorf("give socket %s to group %s: %w", path, group, err)
+		}
+	}
+	if err := os.Chmod(path, socketMode); err != nil {
+		return fmt.Errorf("restrict socket %s: %w", path, err)
+	}
+	return nil
+}
+
+func handler(src Source, in Intake) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, src.Report())
+	})
+	mux.HandleFunc("POST /v1/events", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, handlers.MaxWatchInput))
+		if err != nil {
+			answer(w, http.StatusRequestEntityTooLarge, problem{err.Error()})
+			return
+		}
+		events, err := handlers.ParseWatch(body)
+		if err != nil {
+			answer(w, http.StatusBadRequest, problem{err.Error()})
+			return
+		}
+		if err := in.Accept(events); err != nil {
+			answer(w, http.StatusServiceUnavailable, problem{err.Error()})
+			return
+		}
+		answer(w, http.StatusAccepted, struct{}{})
+	})
+	return mux
+}
+
+// problem is the body of every answer that is not a success.
+type problem struct {
+	Error string `json:"error"`
+}
+
+func answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		return // the client has gone
+	}
+}
