@@ -1,0 +1,99 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/e2e/lab"
+)
+
+// span is a stretch of time.
+type span struct{ from, to time.Time }
+
+func (s span) has(t time.Time) bool { return !t.Before(s.from) && t.Before(s.to) }
+
+// record is what happened while one contestant rotated.
+type record struct {
+	windows []span // one per rotation
+	reloads int    // of all nodes together
+
+	mu    sync.Mutex
+	start time.Time // what came before does not count
+	tries []lab.Attempt
+	tried int
+}
+
+// begin drops what clients did before.
+func (r *record) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tries, r.tried = nil, 0
+	r.start = time.Now()
+}
+
+func (r *record) add(a lab.Attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tries = append(r.tries, a)
+	if a.Outcome == lab.Resumed || a.Outcome == lab.Lost {
+		r.tried++
+	}
+}
+
+// attempts is how many connections have offered a ticket so far.
+func (r *record) attempts() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tried
+}
+
+func (r *record) count(matches func(lab.Attempt) bool) lab.Counts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var c lab.Counts
+	for _, a := range r.tries {
+		if !a.At.Before(r.start) && matches(a) {
+			c.Add(a)
+		}
+	}
+	return c
+}
+
+func (r *record) all() lab.Counts {
+	return r.count(func(lab.Attempt) bool { return true })
+}
+
+func (r *record) inWindow(a lab.Attempt) bool {
+	return slices.ContainsFunc(r.windows, func(w span) bool { return w.has(a.At) })
+}
+
+func (r *record) inWindows() lab.Counts { return r.count(r.inWindow) }
+
+// describe shows on standard error what the figures are made of.
+func (r *record) describe(log interface{ Logf(string, ...any) }) {
+	var open time.Duration
+	for _, w := range r.windows {
+		open += w.to.Sub(w.from)
+	}
+	for version, name := range map[uint16]string{tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3"} {
+		all := r.count(func(a lab.Attempt) bool { return a.Version == version })
+		in := r.count(func(a lab.Attempt) bool { return a.Version == version && r.inWindow(a) })
+		bare := r.count(func(a lab.Attempt) bool { return a.Version == version && !a.Ticket })
+		log.Logf("  TLS %s: %s, in windows %s, connections without a new ticket %d", name, text(all), text(in), bare.Attempts)
+	}
+	held := r.count(func(a lab.Attempt) bool { return a.Held >= time.Second })
+	log.Logf("  ticket held 1 s or longer: %s; mean window %s", text(held), (open / time.Duration(max(1, len(r.windows)))).Round(time.Millisecond))
+	for _, a := range r.tries {
+		if a.Outcome == lab.Broken {
+			log.Logf("  first broken connection: %v", a.Err)
+			return
+		}
+	}
+}
+
+func text(c lab.Counts) string {
+	return fmt.Sprintf("%d attempts %.2f %%", c.Attempts, c.Percent())
+}
