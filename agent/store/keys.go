@@ -1,0 +1,22 @@
+package store
+
+import "strings"
+
+// root is where all fleets live in Consul's KV.
+const root = "tlsfleet/"
+
+// The keys of a fleet, below tlsfleet/<fleet>/.
+const (
+	metaPath    = "meta"
+	leaderPath  = "leader"
+	ringPath    = "tickets/ring"
+	reportsPath = "nodes/"
+)
+
+func (s *Store) key(path string) string { return root + s.fleet + "/" + path }
+
+// LeaderKey is the key of the leader's lock: tlsfleet/<fleet>/leader.
+func (s *Store) LeaderKey() string { return s.key(leaderPath) }
+
+// nodeOf is the node a report's key belongs to.
+func (s *Store) nodeOf(key string) string { return strings.TrimPrefix(key, s.key(reportsPath)) }

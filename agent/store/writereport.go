@@ -1,0 +1,86 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/tlsfleet/tlsfleet/agent/consul"
+)
+
+const (
+	acquireTries = 3                     // to take the key over from a dead agent
+	acquirePause = 50 * time.Millisecond // longer than the lock delay of its session
+)
+
+// write publishes the newest report under the session.
+func (k *reportKeeper) write(ctx context.Context, session string) error {
+	k.drain()
+	sealed, err := k.store.sealReport(k.node, session, k.newest)
+	if err != nil {
+		return err
+	}
+	pair := &api.KVPair{Key: k.store.key(reportsPath + k.node), Value: sealed, Session: session}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	for range acquireTries {
+		ok, _, err := k.store.client.KV().Acquire(pair, new(api.WriteOptions).WithContext(ctx))
+		if err != nil {
+			return fmt.Errorf("write %s: %w", pair.Key, denied(err))
+		}
+		if ok {
+			return nil
+		}
+		if err := k.takeOver(ctx, session); err != nil {
+			return fmt.Errorf("write %s: %w", pair.Key, err)
+		}
+		consul.Pause(ctx, acquirePause)
+	}
+	return fmt.Errorf("write %s: somebody else holds it", pair.Key)
+}
+
+// drain skips reports that a newer one has overtaken.
+func (k *reportKeeper) drain() {
+	for {
+		select {
+		case r, open := <-k.reports:
+			k.take(r, open)
+		default:
+			return
+		}
+	}
+}
+
+// takeOver ends the session that holds the key if it was made on the same
+// Consul node: it is what an agent that was killed left behind. A holder on
+// another node is another agent with this node's name.
+func (k *reportKeeper) takeOver(ctx context.Context, session string) error {
+	q := new(api.QueryOptions).WithContext(ctx)
+	pair, _, err := k.store.get(reportsPath+k.node, q)
+	if err != nil {
+		return err
+	}
+	if pair == nil || pair.Session == "" || pair.Session == session {
+		return nil
+	}
+	own, _, err := k.store.client.Session().Info(session, q)
+	if err != nil {
+		return fmt.Errorf("look up session %s: %w", session, denied(err))
+	}
+	holder, _, err := k.store.client.Session().Info(pair.Session, q)
+	if err != nil {
+		return fmt.Errorf("look up session %s: %w", pair.Session, denied(err))
+	}
+	switch {
+	case own == nil:
+		return consul.ErrLost
+	case holder == nil:
+		return nil
+	case holder.Node != own.Node:
+		return errors.New("an agent on Consul node " + holder.Node + " uses the same node name")
+	}
+	return consul.DestroySession(ctx, k.store.client, holder.ID)
+}
