@@ -1,0 +1,143 @@
+// Package config reads the agent's HCL file into checked values and tells when
+// the file has changed. It is strict: what it does not know is an error, and
+// every error names the line and what to do. It knows nothing of what the
+// values are used for beyond their limits, and talks to neither Consul nor
+// nginx.
+package config
+
+import (
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+)
+
+// Config is the agent's configuration, complete and checked. Every path in it
+// is absolute and clean.
+type Config struct {
+	Fleet               string // KV prefix tlsfleet/<Fleet>/; fleet.CheckName
+	Node                string // name of this node; the host's name if not given
+	Address             string // registered in Consul; empty: the Consul agent's own
+	KeyringFile         string
+	StateDir            string // survives a reboot
+	RunDir              string // on tmpfs: holds the ticket keys in clear
+	AllowPersistentKeys bool   // accept a RunDir that is not on tmpfs
+	Socket              string // unix socket of the agent
+	SocketGroup         string // group that may use it; empty: the owner only
+
+	Consul Consul
+	Nginx  Nginx
+	Ticket Ticket
+	Reload Reload
+	Leader Leader
+	Log    Log
+}
+
+// Consul is how to reach the local Consul agent. Empty values are left to the
+// CONSUL_* environment variables.
+type Consul struct {
+	Address       string // host:port, http(s)://host:port or unix:///path
+	Scheme        string // "http" or "https"
+	Token         fleet.Secret
+	TokenFile     string
+	Datacenter    string
+	Namespace     string
+	Partition     string
+	CAFile        string
+	CAPath        string
+	CertFile      string
+	KeyFile       string
+	ServerName    string
+	TLSSkipVerify bool
+	ServiceTTL    time.Duration // TTL of the node's health check
+}
+
+// Nginx is the nginx of this host.
+type Nginx struct {
+	Binary         string
+	ConfigFile     string
+	PIDFile        string
+	DefaultServers []string      // parameters of the directive listen, one socket each: "443 ssl"
+	ReleaseAddress string        // loopback address:port on which a release answers with its number
+	VerifyTimeout  time.Duration // until a reload has to be proved
+	OldWorkerLimit time.Duration // directive worker_shutdown_timeout
+	ReproveEvery   time.Duration // between proofs of an unchanged release
+}
+
+// Policy says what happens when a rotation is due and a node has not proved
+// the ring in force by the deadline.
+type Policy string
+
+// The policies.
+const (
+	PolicyHold    Policy = "hold"    // wait for the node
+	PolicyProceed Policy = "proceed" // rotate without it, and say so
+)
+
+// Ticket is the life of the session ticket keys.
+type Ticket struct {
+	RotateEvery     time.Duration
+	SessionTimeout  time.Duration // directive ssl_session_timeout
+	ApplyLag        time.Duration // longest time a node in contact takes to apply a ring
+	Policy          Policy
+	Deadline        time.Duration // from the due rotation until Policy decides
+	AcceptEventKeys bool          // adopt the key in a Consul event
+	WatchEvents     bool          // read Consul's event buffer
+	StaleAfter      time.Duration // out of contact for so long, a node stops sealing with the ring; 0: never
+}
+
+// Reload is the pace of nginx reloads.
+type Reload struct {
+	Splay       time.Duration // upper bound of the random delay
+	Quiet       time.Duration // no further change for so long before a reload
+	MaxQuiet    time.Duration // but no longer than this after the first change
+	MinInterval time.Duration // between two reloads
+}
+
+// Leader is this node's part in elections.
+type Leader struct {
+	Eligible bool
+	TTL      time.Duration // of the Consul session that holds the lock
+}
+
+// Log is how the agent logs.
+type Log struct {
+	Level  string // "trace", "debug", "info", "warn" or "error"
+	Format string // "text" or "json"
+}
+
+// Default is the configuration of an empty file: all but Fleet, which has no
+// default, Node, which is the host's name, and Socket, which is in RunDir.
+func Default() Config {
+	return Config{
+		KeyringFile: "/etc/tlsfleet/keyring",
+		StateDir:    "/var/lib/tlsfleet",
+		RunDir:      "/run/tlsfleet",
+		Consul:      Consul{ServiceTTL: 30 * time.Second},
+		Nginx: Nginx{
+			Binary:         "/usr/sbin/nginx",
+			ConfigFile:     "/etc/nginx/nginx.conf",
+			PIDFile:        "/run/nginx.pid",
+			ReleaseAddress: "127.0.0.1:9181",
+			VerifyTimeout:  30 * time.Second,
+			OldWorkerLimit: 30 * time.Second,
+			ReproveEvery:   time.Minute,
+		},
+		Ticket: Ticket{
+			RotateEvery:    12 * time.Hour,
+			SessionTimeout: 2 * time.Hour,
+			ApplyLag:       15 * time.Minute,
+			Policy:         PolicyHold,
+			Deadline:       time.Hour,
+			WatchEvents:    true,
+			StaleAfter:     72 * time.Hour,
+		},
+		Reload: Reload{
+			Splay:       5 * time.Second,
+			Quiet:       500 * time.Millisecond,
+			MaxQuiet:    5 * time.Second,
+			MinInterval: 10 * time.Second,
+		},
+		Leader: Leader{Eligible: true, TTL: 15 * time.Second},
+		Log:    Log{Level: "info", Format: "text"},
+	}
+}

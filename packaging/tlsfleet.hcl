@@ -1,0 +1,141 @@
+# Configuration of the tlsfleet agent, /etc/tlsfleet/tlsfleet.hcl.
+#
+# Only fleet has to be given. Every other line shows the default of one
+# setting: remove the # to change it. "" means not given. Durations are texts
+# with the units h, m, s and ms. Unknown names are errors. The agent follows
+# changes of this file; fleet, node, the paths and consul need a restart.
+
+# Name of the fleet, the same on all nodes that share ticket keys. Its state is
+# in Consul KV under tlsfleet/<fleet>/.
+fleet = "edge"
+
+# Name of this node, unique in the fleet. Without it: the name of the host.
+#node = ""
+
+# Address registered in Consul. Without it: that of the Consul agent.
+#address = ""
+
+# Keys that seal everything tlsfleet writes to Consul, the same file on all
+# nodes, mode 0600. Made by: tlsfleet keyring init
+#keyring_file = "/etc/tlsfleet/keyring"
+
+# What survives a reboot: rendered nginx configuration, sealed copy of the ring.
+#state_dir = "/var/lib/tlsfleet"
+
+# Ticket keys in clear for nginx, and the socket. Has to be on tmpfs, unless
+# allow_persistent_keys is true: keys on a disk can outlive their deletion.
+#run_dir = "/run/tlsfleet"
+#allow_persistent_keys = false
+
+# Unix socket for the command line. Without it: agent.sock in run_dir.
+# socket_group may use it beside the owner.
+#socket = ""
+#socket_group = ""
+
+# The local Consul agent. What is not given here is taken from the CONSUL_*
+# environment variables.
+consul {
+  # "host:port", "https://host:port" or "unix:///path". Consul's own default
+  # is 127.0.0.1:8500.
+  #address = ""
+  #scheme = "" # "http" or "https"
+
+  # The ACL token. A file keeps it out of this one; give one of the two.
+  #token_file = ""
+  #token = ""
+
+  #datacenter = ""
+  #namespace = ""
+  #partition = ""
+
+  # TLS to Consul.
+  #ca_file = ""
+  #ca_path = ""
+  #cert_file = ""
+  #key_file = ""
+  #server_name = ""
+  #tls_skip_verify = false
+
+  # The node's health check turns critical when the agent is silent for so long.
+  #service_ttl = "30s"
+}
+
+# The nginx of this host.
+nginx {
+  #binary = "/usr/sbin/nginx"
+  #config_file = "/etc/nginx/nginx.conf"
+  #pid_file = "/run/nginx.pid"
+
+  # Listen sockets for which the release adds a default server that refuses
+  # every handshake, so that renewing a certificate keeps its tickets valid.
+  # Each is written as the parameters of listen: ["443 ssl", "[::]:443 ssl"].
+  # No other server may be default_server on them.
+  #default_servers = []
+
+  # Loopback address on which nginx tells the number of the active release.
+  #release_address = "127.0.0.1:9181"
+
+  # A reload that is not proved by then is taken back.
+  #verify_timeout = "30s"
+
+  # worker_shutdown_timeout: old workers hold old ticket keys in memory.
+  #old_worker_limit = "30s"
+
+  # How often handshakes prove the active release again.
+  #reprove_every = "60s"
+}
+
+# The session ticket keys. Rotation settings count on the leader: keep them the
+# same on all nodes.
+ticket {
+  #rotate_every = "12h"
+
+  # ssl_session_timeout: how long a ticket can be resumed.
+  #session_timeout = "2h"
+
+  # How long a node may take to apply a new ring without losing resumptions.
+  #apply_lag = "15m"
+
+  # When a node has not proved the ring by the deadline after a due rotation:
+  # "hold" waits for it, "proceed" rotates without it. Both say so.
+  #policy = "hold"
+  #deadline = "1h"
+
+  # Follow Consul events (tlsfleet-rotate-ticket, ssl-session-ticket-refresh).
+  #watch_events = true
+
+  # Adopt the key carried by ssl-session-ticket-refresh. Anyone with event:write
+  # can then choose the fleet's keys, and event:read shows them.
+  #accept_event_keys = false
+
+  # Out of contact with Consul for so long, a node stops sealing with the ring
+  # and nginx makes keys of its own. "never" turns that off.
+  #stale_after = "72h"
+}
+
+# The pace of nginx reloads. All four may be "0s".
+reload {
+  # Upper bound of the random delay before a reload.
+  #splay = "5s"
+
+  # Changes are gathered until none came for quiet, but for max_quiet at most.
+  #quiet = "500ms"
+  #max_quiet = "5s"
+
+  # Between two reloads.
+  #min_interval = "10s"
+}
+
+# Elections. The leader rotates the keys.
+leader {
+  # false: this node never leads.
+  #eligible = true
+
+  # Without contact to Consul for so long, a leader steps down. 10s to 24h.
+  #ttl = "15s"
+}
+
+log {
+  #level = "info" # trace, debug, info, warn, error
+  #format = "text" # text, json
+}
