@@ -1,0 +1,73 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+TIMEOUT ?= 20m
+export GOWORK := off
+
+# A tool is built from a module of its own, once per version and user:
+# <cache>/<tool>-<version>/<binary>. agent/testkit looks there too.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tlsfleet/tools
+version = $(shell awk '$$1 == "$(2)" { print substr($$2, 2) }' e2e/tools/$(1)/go.mod)
+CONSUL := $(CACHE)/consul-$(call version,consul,github.com/hashicorp/consul)/consul
+PEBBLE := $(CACHE)/pebble-$(call version,pebble,github.com/letsencrypt/pebble/v2)/pebble
+CHALLTESTSRV := $(dir $(PEBBLE))pebble-challtestsrv
+LINT := $(CACHE)/golangci-lint-$(call version,golangci-lint,github.com/golangci/golangci-lint/v2)/golangci-lint
+
+# Built beside its place and renamed, so that nobody ever sees half a tool.
+build_tool = mkdir -p $(@D) && cd e2e/tools/$(1) && go build -trimpath -o $@.$$$$ $(2) && mv $@.$$$$ $@
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/tlsfleet, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tlsfleet ./cmd/tlsfleet
+
+.PHONY: deps
+deps: ## install nginx and what else the tests need by apt, if it is missing
+	@.ci/deps
+
+.PHONY: tools
+tools: $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(LINT) ## build Consul, Pebble and golangci-lint into the user's cache folder
+
+$(CONSUL):
+	$(call build_tool,consul,github.com/hashicorp/consul)
+
+$(PEBBLE) $(CHALLTESTSRV):
+	$(call build_tool,pebble,github.com/letsencrypt/pebble/v2/cmd/$(@F))
+
+$(LINT):
+	$(call build_tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+
+.PHONY: test
+test: deps build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) ## run all tests of both modules on real Consul and nginx
+	go test -race -timeout $(TIMEOUT) ./...
+	cd e2e && go test -race -timeout $(TIMEOUT) ./...
+
+.PHONY: lint
+lint: $(LINT) ## run the linters on both modules, check gofmt and go.mod
+	$(LINT) run ./...
+	cd e2e && $(LINT) run ./...
+	go mod tidy -diff
+	cd e2e && go mod tidy -diff
+
+.PHONY: demo
+demo: deps $(CONSUL) build ## run three nodes behind a balancer and rotate; ARGS=--once ends after the tour
+	cd e2e && go run ./demo $(ARGS)
+
+.PHONY: bench-rotation
+bench-rotation: deps $(CONSUL) build ## measure resumptions lost while ticket keys rotate
+	cd e2e && go run ./bench/rotation $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	.ci/fuzz $(FUZZTIME)
+
+.PHONY: clean
+clean: ## remove what was built here; tools in the cache folder stay
+	rm -rf bin
