@@ -39,7 +39,8 @@ func (p Pace) Watch(ctx context.Context, read func(*api.QueryOptions) (*api.Quer
 	retry := p.backOff()
 	limit := rate.NewLimiter(rate.Every(p.Every), p.Burst)
 	var index uint64
-	for limit.Wait(ctx) == nil {
+	for ctx.Err() == nil {
+		Pause(ctx, limit.Reserve().Delay())
 		meta, err := p.query(ctx, index, read)
 		if ctx.Err() != nil {
 			return

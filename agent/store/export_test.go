@@ -1,0 +1,6 @@
+package store
+
+import "github.com/tlsfleet/tlsfleet/agent/consul"
+
+// SetPace makes the watches of s as fast as a test needs them.
+func SetPace(s *Store, p consul.Pace) { s.pace = p }
