@@ -41,15 +41,19 @@ type Progress struct {
 	Waiting []handlers.Standing
 }
 
-// poll is how often a waiting operator looks, besides at every news.
-const poll = time.Second
+// A waiting operator looks at every news of the nodes, and in any case after
+// poll, because nodes leave the catalog silently. News within settle are one.
+const (
+	poll   = time.Second
+	settle = 20 * time.Millisecond
+)
 
 // Rotate changes the ring as asked and returns it. The error wraps ErrHeld,
 // ErrRaced, ErrUnproved or the store's; with ErrHeld and ErrUnproved it names
 // each node and why.
 func (c *Console) Rotate(ctx context.Context, q RotateRequest) (fleet.Ring, error) {
 	s, err := c.look(ctx)
-	if err != nil {
+	if err != nil && !(q.Emergency && lostRing(err, s)) {
 		return fleet.Ring{}, errNoRing(err)
 	}
 	skipped := handlers.Names(handlers.Waiting(s.standings()))
@@ -60,7 +64,7 @@ func (c *Console) Rotate(ctx context.Context, q RotateRequest) (fleet.Ring, erro
 	}
 	next, err := c.change(s, q, skipped)
 	if errors.Is(err, ticket.ErrAlreadyCurrent) || errors.Is(err, ticket.ErrAlreadyNext) {
-		return s.rec.Ring, c.settle(ctx, s.rec.Ring, q)
+		return s.rec.Ring, c.confirm(ctx, s.rec.Ring, q)
 	}
 	if err != nil {
 		return fleet.Ring{}, err
@@ -68,11 +72,17 @@ func (c *Console) Rotate(ctx context.Context, q RotateRequest) (fleet.Ring, erro
 	if _, err := c.store.PutRing(ctx, next, s.rec.Index, ""); err != nil {
 		return fleet.Ring{}, c.raced(ctx, err)
 	}
-	return next, c.settle(ctx, next, q)
+	return next, c.confirm(ctx, next, q)
 }
 
-// settle waits for the proofs if asked to.
-func (c *Console) settle(ctx context.Context, r fleet.Ring, q RotateRequest) error {
+// lostRing reports whether the ring in Consul is gone or unusable although the
+// fleet had one: an emergency puts a new one in its place.
+func lostRing(err error, s snapshot) bool {
+	return errors.Is(err, store.ErrRecord) || errors.Is(err, store.ErrMissing) && s.highest() > 0
+}
+
+// confirm waits for the proofs if asked to.
+func (c *Console) confirm(ctx context.Context, r fleet.Ring, q RotateRequest) error {
 	if !q.Wait && !q.Emergency {
 		return nil
 	}
@@ -82,6 +92,8 @@ func (c *Console) settle(ctx context.Context, r fleet.Ring, q RotateRequest) err
 // gate waits, if asked to, until the ring in force is proved, and returns the
 // look at which it was, with the nodes that policy passes over.
 func (c *Console) gate(ctx context.Context, s snapshot, q RotateRequest) (snapshot, []string, error) {
+	n := c.listen(ctx)
+	defer n.stop()
 	for {
 		all := s.standings()
 		waiting := handlers.Waiting(all)
@@ -97,7 +109,7 @@ func (c *Console) gate(ctx context.Context, s snapshot, q RotateRequest) (snapsh
 			return s, nil, held
 		}
 		tell(q, Progress{Epoch: s.rec.Ring.Epoch, Goal: "prove the ring in force", All: all, Waiting: waiting})
-		if !pause(ctx) {
+		if !n.pause(ctx) {
 			return s, nil, held
 		}
 		next, err := c.look(ctx)
@@ -122,6 +134,11 @@ func (c *Console) change(s snapshot, q RotateRequest, skipped []string) (fleet.R
 		ch.Cause = fleet.CauseEmergency
 		if err := freshKeys(&ch, handlers.Create); err != nil {
 			return fleet.Ring{}, err
+		}
+		if s.rec.Ring.Epoch == 0 {
+			r, err := ticket.Create(ch)
+			r.Emergency = true
+			return r, err
 		}
 		return ticket.Emergency(s.rec.Ring, ch)
 	default:
@@ -148,6 +165,8 @@ func (c *Console) raced(ctx context.Context, err error) error {
 // one, and until an adopted key seals.
 func (c *Console) await(ctx context.Context, want fleet.Ring, q RotateRequest) error {
 	last := fmt.Errorf("%w (epoch %d): Consul has not answered", ErrUnproved, want.Epoch)
+	n := c.listen(ctx)
+	defer n.stop()
 	for {
 		s, err := c.look(ctx)
 		if err == nil {
@@ -166,7 +185,7 @@ func (c *Console) await(ctx context.Context, want fleet.Ring, q RotateRequest) e
 			}
 			tell(q, p)
 		}
-		if !pause(ctx) {
+		if !n.pause(ctx) {
 			return last
 		}
 	}
@@ -178,10 +197,40 @@ func tell(q RotateRequest, p Progress) {
 	}
 }
 
+// news tells when a node has reported.
+type news struct {
+	wake wake
+	stop func()
+}
+
+// listen follows the reports until stop is called.
+func (c *Console) listen(ctx context.Context) news {
+	ctx, cancel := context.WithCancel(ctx)
+	n := news{wake: newWake()}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := c.store.WatchReports(ctx, func([]fleet.Report, []store.BadReport) { n.wake.give() })
+		if err != nil && ctx.Err() == nil {
+			n.wake.give() // the looks will meet the same error and tell it
+		}
+	}()
+	n.stop = func() { cancel(); <-done }
+	return n
+}
+
 // pause waits for the next look and says whether ctx still runs.
-func pause(ctx context.Context) bool {
+func (n news) pause(ctx context.Context) bool {
 	t := time.NewTimer(poll)
 	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	case <-n.wake:
+	}
+	t.Reset(settle)
 	select {
 	case <-ctx.Done():
 		return false

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tlsfleet/tlsfleet/agent"
+)
+
+// stopLimit is how long the agent may take to stop. What it leaves half done
+// then is mended at the next start.
+const stopLimit = 4500 * time.Millisecond
+
+var errSlowStop = errors.New("not everything stopped in time; the next start mends what was left")
+
+func agentCommand() *cli.Command {
+	return leaf("agent", "run the agent beside nginx",
+		"Follows the fleet in Consul and keeps this host's nginx on it. SIGHUP and a change of the\nconfiguration file reload the configuration; SIGTERM stops. nginx is left as it is.",
+		[]cli.Flag{configFlag()}, runAgent)
+}
+
+func runAgent(c *cli.Context) error {
+	cfg, err := load(c)
+	if err != nil {
+		return err
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	reload := make(chan struct{})
+	go forward(c.Context, hup, reload)
+
+	ended := make(chan error, 1)
+	go func() {
+		ended <- agent.Supervise(c.Context, c.String("config"), cfg, reload, agent.Options{
+			Version: version, Log: logger(cfg.Log, c.App.ErrWriter),
+		})
+	}()
+	select {
+	case err := <-ended:
+		return startError(err)
+	case <-c.Context.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(stopLimit):
+		return errSlowStop
+	}
+}
+
+// startError tells mistakes of configuration from failures.
+func startError(err error) error {
+	if agent.IsConfiguration(err) {
+		return usageError{err: err}
+	}
+	return err
+}
+
+func forward(ctx context.Context, from <-chan os.Signal, to chan<- struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-from:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case to <- struct{}{}:
+		}
+	}
+}
