@@ -1,0 +1,105 @@
+package renderer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+)
+
+// Errors that callers tell apart.
+var (
+	ErrLocked   = errors.New("another tlsfleet agent uses the state folder")
+	ErrNotTmpfs = errors.New("not on tmpfs or ramfs")
+	ErrNotNginx = errors.New("not the nginx that tlsfleet manages")
+	ErrRing     = errors.New("not a usable ring")
+	// ErrNotIncluded means that nginx does not read tlsfleet's releases.
+	ErrNotIncluded = errors.New("nginx does not include the releases of tlsfleet")
+)
+
+// Names of the steps of Apply, as Config.OnStep sees them, each just after
+// the step is done.
+const (
+	StepKeysWritten = "keys-written"
+	StepStaged      = "staged"
+	StepTested      = "tested"
+	StepFlipped     = "flipped"
+	StepSignalled   = "signalled"
+	StepAnswered    = "answered"
+	StepVerified    = "verified"
+	StepGood        = "good"
+)
+
+// Steps lists the steps of Apply in their order.
+func Steps() []string {
+	return []string{StepKeysWritten, StepStaged, StepTested, StepFlipped, StepSignalled, StepAnswered, StepVerified, StepGood}
+}
+
+// Config says where nginx and the state of the renderer are. All paths are
+// absolute.
+type Config struct {
+	Binary     string // nginx
+	ConfigFile string // the main configuration file nginx is started with
+	PIDFile    string // directive pid
+
+	StateDir            string // survives a reboot: releases, epoch, lock
+	RunDir              string // tmpfs: ticket keys
+	AllowPersistentKeys bool   // RunDir may be on a disk
+
+	DefaultServers []string      // listen parameters of servers that refuse unknown names: "443 ssl"
+	ReleaseAddress string        // listen address of the server that answers GET /release, on loopback
+	SessionTimeout time.Duration // ssl_session_timeout where the operator sets none; 0 leaves nginx's default
+
+	VerifyTimeout  time.Duration // for a release to be proved, and again for a roll back; default 30 s
+	OldWorkerLimit time.Duration // for old workers to live on after an urgent release; default 30 s
+
+	Log    hclog.Logger      // default: none
+	OnStep func(step string) // called after each step of Apply; nil for none
+}
+
+// Prober looks at listeners from outside.
+type Prober interface {
+	// Prove makes handshakes with each listener and returns one proof for
+	// each, in the same order.
+	Prove(ctx context.Context, ls []fleet.Listener) []fleet.ListenerProof
+}
+
+func (c Config) withDefaults() Config {
+	if c.VerifyTimeout <= 0 {
+		c.VerifyTimeout = 30 * time.Second
+	}
+	if c.OldWorkerLimit <= 0 {
+		c.OldWorkerLimit = 30 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = hclog.NewNullLogger()
+	}
+	return c
+}
+
+func (c Config) check() error {
+	paths := []struct{ name, path string }{
+		{"nginx binary", c.Binary},
+		{"nginx configuration file", c.ConfigFile},
+		{"nginx pid file", c.PIDFile},
+		{"state folder", c.StateDir},
+		{"run folder", c.RunDir},
+	}
+	for _, p := range paths {
+		if !filepath.IsAbs(p.path) {
+			return fmt.Errorf("use %s %q: not an absolute path", p.name, p.path)
+		}
+		if filepath.Clean(p.path) != p.path {
+			return fmt.Errorf("use %s %q: write it as %q", p.name, p.path, filepath.Clean(p.path))
+		}
+	}
+	if c.ReleaseAddress == "" {
+		return errors.New("use release address: none given")
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package renderer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+)
+
+// makeDir creates dir and its parents; dir itself gets exactly perm.
+func makeDir(dir string, perm fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // parents such as /run and /var/lib
+		return fmt.Errorf("create folder: %w", err)
+	}
+	err := os.Mkdir(dir, perm)
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("create folder: %w", err)
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("use folder: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("use folder %s: not a folder", dir)
+	case info.Mode().Perm()&^perm == 0:
+		return nil
+	}
+	if err := os.Chmod(dir, info.Mode().Perm()&perm); err != nil {
+		return fmt.Errorf("narrow folder: %w", err)
+	}
+	return nil
+}
+
+// writeFile replaces path by rename and makes both the file and the rename
+// durable.
+func writeFile(path string, data []byte, perm fs.FileMode) error {
+	dir := filepath.Dir(path)
+	if err := renameio.WriteFile(path, data, perm, renameio.WithTempDir(dir), renameio.WithStaticPermissions(perm)); err != nil {
+		return fmt.Errorf("write file: %w", err)
+	}
+	return syncDir(dir)
+}
+
+// flip points the symlink link at target, both names in dir, with one rename.
+func flip(dir, link, target string) error {
+	temp := filepath.Join(dir, linkPrefix+link)
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("flip %s: %w", link, err)
+	}
+	if err := os.Symlink(target, temp); err != nil {
+		return fmt.Errorf("flip %s: %w", link, err)
+	}
+	if err := os.Rename(temp, filepath.Join(dir, link)); err != nil {
+		return errors.Join(fmt.Errorf("flip %s: %w", link, err), os.Remove(temp))
+	}
+	return syncDir(dir)
+}
+
+// unlink removes a symlink; a missing one is fine.
+func unlink(dir, link string) error {
+	if err := os.Remove(filepath.Join(dir, link)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", link, err)
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes renames inside dir durable (renameio does not).
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	if err := d.Sync(); err != nil {
+		return errors.Join(fmt.Errorf("sync folder: %w", err), d.Close())
+	}
+	if err := d.Close(); err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	return nil
+}
+
+// checkTmpfs refuses a folder whose files would reach a disk (statfs(2)).
+func checkTmpfs(dir string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("examine file system of %s: %w", dir, err)
+	}
+	switch int64(st.Type) { //nolint:unconvert // int32 on some systems
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
+		return nil
+	}
+	return fmt.Errorf("keep ticket keys in %s: %w (file system type %#x)", dir, ErrNotTmpfs, st.Type)
+}

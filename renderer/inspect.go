@@ -1,0 +1,149 @@
+package renderer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+)
+
+// Inspection is what nginx's configuration on disk says, the active release
+// included.
+type Inspection struct {
+	NginxVersion   string           // "1.22.1"
+	Included       bool             // the http block includes the current release
+	Listeners      []fleet.Listener // every TLS listen socket of http servers
+	SessionTimeout time.Duration    // the longest ssl_session_timeout of the listeners' default servers
+	Problems       []fleet.Problem  // include-missing, ticket-key-hidden, config-unparsed
+
+	parsed     bool // in full
+	ownTimeout bool // the operator sets ssl_session_timeout at http level
+}
+
+// Inspect asks nginx for its version and reads its configuration through all
+// includes. A configuration that cannot be parsed in part gives what can be
+// read, with the problem config-unparsed.
+func (r *Renderer) Inspect(ctx context.Context) (Inspection, error) {
+	b, err := r.build(ctx)
+	if err != nil {
+		return Inspection{}, fmt.Errorf("inspect nginx: %w", err)
+	}
+	c, err := r.parse()
+	if err != nil {
+		return Inspection{NginxVersion: b.version}, fmt.Errorf("inspect nginx: %w", err)
+	}
+	in := r.inspect(c)
+	in.NginxVersion = b.version
+	return in, nil
+}
+
+func (r *Renderer) inspect(c *config) Inspection {
+	in := Inspection{parsed: len(c.payload.Errors) == 0}
+	if len(c.payload.Errors) > 0 {
+		e := c.payload.Errors[0]
+		in.Problems = append(in.Problems, problem(CodeConfigUnparsed, fleet.Warning,
+			fmt.Sprintf("nginx's configuration cannot be read in full: %s: %v", e.File, e.Error),
+			"listeners in the unread part are not proved"))
+	}
+	level := httpLevel(c)
+	in.Included, in.ownTimeout = level.included, level.ownTimeout
+	if !in.Included {
+		in.Problems = append(in.Problems, r.includeMissing())
+	}
+	in.Listeners, in.SessionTimeout = listeners(c, level)
+	if k := level.keyBefore; k != nil {
+		in.Problems = append(in.Problems, problem(CodeKeyHidden, fleet.Alarm,
+			fmt.Sprintf("ssl_session_ticket_key at %s:%d stands before the include of tlsfleet, so that key seals every ticket", k.file, k.Line),
+			"remove it: the fleet's ring is the only source of ticket keys"))
+	}
+	for _, l := range in.Listeners {
+		if l.HidesKeys && level.keyBefore == nil {
+			in.Problems = append(in.Problems, problem(CodeKeyHidden, fleet.Alarm,
+				fmt.Sprintf("the default server of listen %s at %s:%d has its own ssl_session_ticket_key, which hides the fleet's ring", l.Listen, l.File, l.Line),
+				"remove ssl_session_ticket_key from that server"))
+		}
+	}
+	return in
+}
+
+// level is what is set at http level.
+type level struct {
+	settings   settings
+	servers    []at
+	included   bool // our include was seen
+	ownTimeout bool // ssl_session_timeout outside of our release
+	keyBefore  *at  // first ssl_session_ticket_key before our include
+}
+
+func httpLevel(c *config) level {
+	var l level
+	for _, d := range c.http() {
+		ours := c.isOurs(d.file)
+		switch d.Directive.Directive {
+		case "server":
+			l.servers = append(l.servers, d)
+		case "ssl_session_timeout":
+			l.ownTimeout = l.ownTimeout || !ours
+		case "ssl_session_ticket_key":
+			if !ours && !l.included && l.keyBefore == nil {
+				l.keyBefore = &d
+			}
+		}
+		l.included = l.included || c.isOurInclude(d.Directive)
+		l.settings.read(d)
+	}
+	return l
+}
+
+// settings are the directives that matter here, as far as one level sets them.
+type settings struct {
+	certificate string // first ssl_certificate
+	reject      string // ssl_reject_handshake
+	tickets     string // ssl_session_tickets
+	timeout     string // ssl_session_timeout
+	ssl         string // ssl on, before nginx 1.25.1
+	ownKey      bool   // has an ssl_session_ticket_key
+}
+
+func (s *settings) read(d at) {
+	if len(d.Args) == 0 {
+		return
+	}
+	arg := d.Args[0]
+	switch d.Directive.Directive {
+	case "ssl_certificate":
+		if s.certificate == "" {
+			s.certificate = arg
+		}
+	case "ssl_reject_handshake":
+		s.reject = strings.ToLower(arg)
+	case "ssl_session_tickets":
+		s.tickets = strings.ToLower(arg)
+	case "ssl_session_timeout":
+		s.timeout = arg
+	case "ssl":
+		s.ssl = strings.ToLower(arg)
+	case "ssl_session_ticket_key":
+		s.ownKey = true
+	}
+}
+
+// under is s with what it does not set taken from outer, except keys.
+func (s settings) under(outer settings) settings {
+	inherit := func(own *string, from string) {
+		if *own == "" {
+			*own = from
+		}
+	}
+	inherit(&s.certificate, outer.certificate)
+	inherit(&s.reject, outer.reject)
+	inherit(&s.tickets, outer.tickets)
+	inherit(&s.timeout, outer.timeout)
+	inherit(&s.ssl, outer.ssl)
+	return s
+}
+
+// handshakes reports whether the server can complete one.
+func (s settings) handshakes() bool { return s.certificate != "" && s.reject != "on" }

@@ -1,0 +1,53 @@
+package renderer
+
+import (
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+)
+
+// Outcome is how a release ended.
+type Outcome struct {
+	// Reload is the verdict. Its Release is the one it is about, which is not
+	// the active one after rejected and rolled-back.
+	Reload fleet.Reload
+	// Proved is true when nginx was seen serving the release: new workers,
+	// its number, and in mode ring its key on every listener. Listeners that
+	// have nothing to prove (ListenerProof.Skipped) do not count against it.
+	Proved    bool
+	Listeners []fleet.ListenerProof
+	Problems  []fleet.Problem
+}
+
+// change is one release on its way.
+type change struct {
+	m       manifest
+	in      Inspection
+	began   time.Time
+	back    uint64 // release to go back to; 0 is none at all
+	hasBack bool   // going back is possible
+	before  proofs // what the listeners showed before the reload
+}
+
+// end makes the outcome of a change.
+func (c *change) end(result fleet.ReloadResult, err error) Outcome {
+	o := Outcome{
+		Reload: fleet.Reload{
+			At: c.began.UTC().Truncate(time.Second), Result: result, Reason: c.m.Reason,
+			Release: c.m.Release, Took: time.Since(c.began),
+		},
+		Problems: c.in.Problems,
+	}
+	if err != nil {
+		o.Reload.Err = err.Error()
+	}
+	return o
+}
+
+// with adds what handshakes showed, and whether that proves the release.
+func (o Outcome) with(ps proofs, m manifest, in Inspection) Outcome {
+	o.Listeners = ps.seen
+	o.Problems = append(o.Problems, ps.problems(m.Key)...)
+	o.Proved = in.Included && (m.Mode == fleet.ModePerHost || ps.all(m.Key))
+	return o
+}

@@ -1,0 +1,125 @@
+package renderer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+)
+
+// Release is what Apply and Restore put in force.
+type Release struct {
+	Mode   fleet.Mode // ModeRing or ModePerHost
+	Ring   fleet.Ring // ModeRing only
+	Sealed []byte     // the ring as it is sealed in KV, kept for a start without Consul
+	Reason string     // for people
+	Urgent bool       // emergency: old keys and old workers go at once
+}
+
+func (rel Release) check() error {
+	switch rel.Mode {
+	case fleet.ModeRing:
+		return checkRing(rel.Ring)
+	case fleet.ModePerHost:
+		return nil
+	case fleet.ModeNone:
+	}
+	return fmt.Errorf("make release: mode %q", rel.Mode)
+}
+
+// Active is the release nginx starts from. The zero value is none.
+type Active struct {
+	Release uint64
+	Mode    fleet.Mode
+	Epoch   uint64        // of the ring; 0 in mode per-host
+	Key     fleet.KeyName // the key that seals; zero in mode per-host
+	Sealed  []byte        // the ring as it was given to Apply
+	Good    bool          // nginx was seen serving it
+}
+
+// Active reads from disk which release is current.
+func (r *Renderer) Active() (Active, error) {
+	number, err := r.linked(currentLink)
+	if err != nil || number == 0 {
+		return Active{}, err
+	}
+	m, err := r.manifest(number)
+	if err != nil {
+		return Active{}, err
+	}
+	sealed, err := os.ReadFile(filepath.Join(r.cfg.releaseDir(number), sealedFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Active{}, fmt.Errorf("read active release: %w", err)
+	}
+	good, err := r.linked(goodLink)
+	if err != nil {
+		return Active{}, err
+	}
+	return Active{Release: number, Mode: m.Mode, Epoch: m.Epoch, Key: m.Key, Sealed: sealed, Good: good == number}, nil
+}
+
+// manifest is the file release.json of a release.
+type manifest struct {
+	Release uint64          `json:"release"`
+	Mode    fleet.Mode      `json:"mode"`
+	Epoch   uint64          `json:"epoch"`
+	Key     fleet.KeyName   `json:"key"`
+	Keys    []fleet.KeyName `json:"keys,omitempty"` // nginx's order
+	MadeAt  time.Time       `json:"made_at"`
+	Reason  string          `json:"reason"`
+	Urgent  bool            `json:"urgent,omitempty"`
+}
+
+func newManifest(number uint64, rel Release) manifest {
+	m := manifest{
+		Release: number, Mode: rel.Mode, Reason: rel.Reason, Urgent: rel.Urgent,
+		MadeAt: time.Now().UTC().Truncate(time.Second),
+	}
+	if rel.Mode == fleet.ModeRing {
+		m.Epoch, m.Key, m.Keys = rel.Ring.Epoch, rel.Ring.Current.Name(), keyNames(rel.Ring)
+	}
+	return m
+}
+
+func (r *Renderer) manifest(number uint64) (manifest, error) {
+	var m manifest
+	text, err := os.ReadFile(filepath.Join(r.cfg.releaseDir(number), manifestFile))
+	if err != nil {
+		return m, fmt.Errorf("read release %d: %w", number, err)
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, fmt.Errorf("read release %d: %w", number, err)
+	}
+	if m.Release != number {
+		return m, fmt.Errorf("read release %d: its %s is of release %d", number, manifestFile, m.Release)
+	}
+	return m, nil
+}
+
+// linked is the release a symlink names; 0 if there is no symlink or its
+// release is gone.
+func (r *Renderer) linked(link string) (uint64, error) {
+	target, err := os.Readlink(filepath.Join(r.cfg.releasesDir(), link))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", link, err)
+	}
+	number, ok := releaseNumber(target)
+	if !ok {
+		return 0, fmt.Errorf("read %s: it points to %q, which is no release", link, target)
+	}
+	if _, err := os.Stat(r.cfg.releaseDir(number)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0, nil
+		}
+		return 0, fmt.Errorf("read %s: %w", link, err)
+	}
+	return number, nil
+}

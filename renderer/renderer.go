@@ -1,0 +1,108 @@
+package renderer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tlsfleet/tlsfleet/templates"
+)
+
+// Renderer owns the state and run folders of one host. Its methods may be
+// called from several goroutines; those that change something run one at a
+// time.
+type Renderer struct {
+	cfg    Config
+	prober Prober
+	lock   *os.File
+
+	mu           sync.Mutex // one change at a time
+	warnedMirror bool       // the fallback without a mirror was logged
+}
+
+// New prepares the folders and takes the lock on them: StateDir 0750,
+// RunDir/tickets 0700. Errors wrap ErrNotTmpfs when RunDir would keep keys on
+// a disk, and ErrLocked when another agent uses StateDir. It removes what a
+// killed agent left half-written.
+func New(cfg Config, p Prober) (*Renderer, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	// Values that nginx cannot be told are refused now, not at the first release.
+	if _, err := templates.Render(templates.Values{
+		ReleaseAddress: cfg.ReleaseAddress, KeyFiles: []string{cfg.ticketsDir()},
+		SessionTimeout: cfg.SessionTimeout, DefaultServers: cfg.DefaultServers,
+	}); err != nil {
+		return nil, fmt.Errorf("use configuration: %w", err)
+	}
+	r := &Renderer{cfg: cfg, prober: p}
+	if err := r.open(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func (r *Renderer) open() error {
+	if err := makeDir(r.cfg.StateDir, 0o750); err != nil {
+		return err
+	}
+	lock, err := takeLock(r.cfg.lockFile())
+	if err != nil {
+		return err
+	}
+	r.lock = lock
+	if err := makeDir(r.cfg.releasesDir(), 0o750); err != nil {
+		return err
+	}
+	if err := makeDir(r.cfg.RunDir, 0o755); err != nil {
+		return err
+	}
+	if !r.cfg.AllowPersistentKeys {
+		if err := checkTmpfs(r.cfg.RunDir); err != nil {
+			return err
+		}
+	}
+	if err := makeDir(r.cfg.ticketsDir(), 0o700); err != nil {
+		return err
+	}
+	return r.sweep()
+}
+
+// Close gives the lock back. The files stay.
+func (r *Renderer) Close() error {
+	if r.lock == nil {
+		return nil
+	}
+	lock := r.lock
+	r.lock = nil
+	if err := lock.Close(); err != nil {
+		return fmt.Errorf("release lock: %w", err)
+	}
+	return nil
+}
+
+// takeLock opens path and locks it for as long as the file stays open.
+func takeLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrLocked
+		}
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// step tells the hook that a step of Apply is done.
+func (r *Renderer) step(name string) {
+	if r.cfg.OnStep != nil {
+		r.cfg.OnStep(name)
+	}
+}

@@ -1,0 +1,110 @@
+package renderer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/templates"
+)
+
+// stage writes the next release into its folder, complete or not at all.
+// timeout is what ssl_session_timeout is set to; 0 sets none.
+func (r *Renderer) stage(rel Release, timeout time.Duration) (manifest, error) {
+	numbers, err := r.releases()
+	if err != nil {
+		return manifest{}, err
+	}
+	number := uint64(1)
+	if len(numbers) > 0 {
+		number = numbers[len(numbers)-1] + 1
+	}
+	m := newManifest(number, rel)
+	files, err := r.render(m, timeout)
+	if err != nil {
+		return manifest{}, err
+	}
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return manifest{}, fmt.Errorf("stage release %d: %w", number, err)
+	}
+	files = append(files, templates.File{Name: manifestFile, Text: append(text, '\n')})
+	if len(rel.Sealed) > 0 {
+		files = append(files, templates.File{Name: sealedFile, Text: rel.Sealed})
+	}
+	if err := r.writeRelease(number, files); err != nil {
+		return manifest{}, fmt.Errorf("stage release %d: %w", number, err)
+	}
+	return m, r.checkStaged(m, files)
+}
+
+func (r *Renderer) render(m manifest, timeout time.Duration) ([]templates.File, error) {
+	v := templates.Values{
+		Release: m.Release, ReleaseAddress: r.cfg.ReleaseAddress, DefaultServers: r.cfg.DefaultServers,
+		PerHost: m.Mode == fleet.ModePerHost, SessionTimeout: timeout,
+	}
+	for _, name := range m.Keys {
+		v.KeyFiles = append(v.KeyFiles, r.cfg.keyFile(name))
+	}
+	return templates.Render(v)
+}
+
+// writeRelease fills a temporary folder and renames it.
+func (r *Renderer) writeRelease(number uint64, files []templates.File) (err error) {
+	temp := filepath.Join(r.cfg.releasesDir(), stagePrefix+strconv.FormatUint(number, 10))
+	if err := os.Mkdir(temp, 0o750); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(temp))
+		}
+	}()
+	for _, f := range files {
+		if err := writeFile(filepath.Join(temp, f.Name), f.Text, 0o640); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(temp, r.cfg.releaseDir(number)); err != nil {
+		return err
+	}
+	return syncDir(r.cfg.releasesDir())
+}
+
+// checkStaged reads back what nginx will read: the files as rendered, every
+// key file of the size nginx wants and with the name it is filed under.
+func (r *Renderer) checkStaged(m manifest, files []templates.File) error {
+	for _, f := range files {
+		text, err := os.ReadFile(filepath.Join(r.cfg.releaseDir(m.Release), f.Name))
+		if err != nil {
+			return fmt.Errorf("check release %d: %w", m.Release, err)
+		}
+		if !bytes.Equal(text, f.Text) {
+			return fmt.Errorf("check release %d: %s reads back with other content", m.Release, f.Name)
+		}
+	}
+	for _, name := range m.Keys {
+		if err := checkKeyFile(r.cfg.keyFile(name), name); err != nil {
+			return fmt.Errorf("check release %d: %w", m.Release, err)
+		}
+	}
+	return nil
+}
+
+func checkKeyFile(path string, name fleet.KeyName) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	defer clear(raw)
+	if len(raw) != fleet.KeySize128 && len(raw) != fleet.KeySize256 || !bytes.HasPrefix(raw, name[:]) {
+		return fmt.Errorf("key file %s: %w", path, ErrRing)
+	}
+	return nil
+}
