@@ -324,8 +324,8 @@ func (f *follower) refresh(ctx context.Context) {
 	f.view.update(func() {
 		f.view.active, f.view.ring = active, ring
 		f.view.high = max(f.view.high, high, active.Epoch)
-		if ins.Version != "" {
-			f.view.nginx = ins.Version
+		if ins.NginxVersion != "" {
+			f.view.nginx = ins.NginxVersion
 		}
 	})
 }
