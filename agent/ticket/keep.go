@@ -23,7 +23,7 @@ func Keep(sessionTimeout, applyLag, interval time.Duration) int {
 		return maxKeep
 	}
 	need := add(max(sessionTimeout, 0), max(applyLag, 0))
-	keep := int64(need/interval) + 1
+	keep := min(need/interval, maxKeep) + 1
 	if need%interval != 0 {
 		keep++
 	}

@@ -23,8 +23,8 @@ var (
 const schema = 1
 
 // maxRecord is above the largest record in bytes: 32 keys, 256 event ids and
-// 512 node names.
-const maxRecord = 128 << 10
+// 512 node names, with every character escaped.
+const maxRecord = 256 << 10
 
 // record is a ring in JSON, keys included.
 type record struct {
