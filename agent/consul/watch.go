@@ -32,9 +32,9 @@ func DefaultPace() Pace {
 // until ctx ends. read returns the query's metadata, or an error if there was
 // no usable answer: failed is then called, and the next query, which does not
 // block, follows after a growing, jittered pause. An answer is no proof of a
-// change. The index starts over when it goes backwards, as after a snapshot
-// restore, and an index of 0 is treated like an error that is not reported
-// (Consul documentation, "Blocking Queries").
+// change. The index starts over when it did not grow, and an index of 0 is
+// treated like an error that is not reported (Consul documentation, "Blocking
+// Queries").
 func (p Pace) Watch(ctx context.Context, read func(*api.QueryOptions) (*api.QueryMeta, error), failed func(error)) {
 	retry := p.backOff()
 	limit := rate.NewLimiter(rate.Every(p.Every), p.Burst)
@@ -88,9 +88,13 @@ func Pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// following is the index to wait for after an answer with index got.
+// following is the index to wait for after an answer with index got. An index
+// that did not grow proves nothing, and waiting for more could last: a snapshot
+// restore first ends the query with the old answer and then has an older index,
+// and an empty answer during an election has the index of the full one. So the
+// next query does not block.
 func following(asked, got uint64) uint64 {
-	if got < asked {
+	if got <= asked {
 		return 0
 	}
 	return got
