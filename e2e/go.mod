@@ -2,7 +2,10 @@ module github.com/tlsfleet/tlsfleet/e2e
 
 go 1.26.7
 
-require github.com/tlsfleet/tlsfleet v0.0.0
+require (
+	github.com/tlsfleet/tlsfleet v0.0.0
+	golang.org/x/term v0.47.0
+)
 
 require (
 	github.com/armon/go-metrics v0.4.1 // indirect

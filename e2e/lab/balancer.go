@@ -49,8 +49,8 @@ stream {
 }
 `))
 
-func newBalancer(p *Program, nodes []*Node) *Balancer {
-	b := &Balancer{RoundRobin: freeAddress(p), BySource: freeAddress(p)}
+func newBalancer(tb testkit.TB, nodes []*Node) *Balancer {
+	b := &Balancer{RoundRobin: freeAddress(tb), BySource: freeAddress(tb)}
 	module := streamModule
 	if _, err := os.Stat(module); err != nil {
 		module = ""
@@ -61,15 +61,15 @@ func newBalancer(p *Program, nodes []*Node) *Balancer {
 		Nodes  []*Node
 		Module string
 	}{b, nodes, module}); err != nil {
-		p.Fatalf("configure balancer: %v", err)
+		tb.Fatalf("configure balancer: %v", err)
 	}
 	// The TLS server that every testkit nginx has is not used here.
-	b.nginx = testkit.NewNginx(p, testkit.NginxOptions{Address: balancerAddress, Main: text.String(), NoInclude: true})
+	b.nginx = testkit.NewNginx(tb, testkit.NginxOptions{Address: balancerAddress, Main: text.String(), NoInclude: true})
 	return b
 }
 
-func freeAddress(p *Program) string {
-	return net.JoinHostPort(balancerAddress, strconv.Itoa(testkit.FreePort(p, balancerAddress)))
+func freeAddress(tb testkit.TB) string {
+	return net.JoinHostPort(balancerAddress, strconv.Itoa(testkit.FreePort(tb, balancerAddress)))
 }
 
 // sourceAddress is an address of client i from which BySource leads to node n.

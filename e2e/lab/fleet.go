@@ -25,15 +25,15 @@ type Fleet struct {
 
 // NewFleet configures size nodes, 1 to 9, on addresses of their own, and
 // starts nothing.
-func NewFleet(p *Program, size int) *Fleet {
+func NewFleet(tb testkit.TB, size int) *Fleet {
 	f := &Fleet{Roots: x509.NewCertPool()}
-	cert, key := testkit.SelfSigned(p, ServerName)
+	cert, key := testkit.SelfSigned(tb, ServerName)
 	if !f.Roots.AppendCertsFromPEM(cert) {
-		p.Fatalf("read certificate: none in it")
+		tb.Fatalf("read certificate: none in it")
 	}
 	for i := range size {
 		name := fmt.Sprintf("node%d", i+1)
-		f.Nodes = append(f.Nodes, &Node{Name: name, Nginx: testkit.NewNginx(p, testkit.NginxOptions{
+		f.Nodes = append(f.Nodes, &Node{Name: name, Nginx: testkit.NewNginx(tb, testkit.NginxOptions{
 			Address: fmt.Sprintf("127.0.0.%d", 11+i),
 			Names:   []string{ServerName},
 			CertPEM: cert, KeyPEM: key,
@@ -42,16 +42,16 @@ func NewFleet(p *Program, size int) *Fleet {
 			Reject: true,
 		})})
 	}
-	f.Balancer = newBalancer(p, f.Nodes)
+	f.Balancer = newBalancer(tb, f.Nodes)
 	return f
 }
 
 // Start starts the nodes and the balancer. The ticket keys are in place.
-func (f *Fleet) Start(p *Program) {
+func (f *Fleet) Start(tb testkit.TB) {
 	for _, n := range f.Nodes {
-		n.Nginx.Start(p)
+		n.Nginx.Start(tb)
 	}
-	f.Balancer.nginx.Start(p)
+	f.Balancer.nginx.Start(tb)
 }
 
 // Bounce is how client number i reaches another node with each connection: it

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
 // stopGrace is how long a child may take to end after SIGTERM.
@@ -25,12 +27,12 @@ type Process struct {
 }
 
 // Start starts argv with env added to the environment and both outputs going
-// to logFile. It ends with p, by SIGTERM and, after a grace time, SIGKILL to
+// to logFile. It ends with tb, by SIGTERM and, after a grace time, SIGKILL to
 // its group; or with this process, however that one ends.
-func Start(p *Program, name, logFile string, env []string, argv ...string) *Process {
+func Start(tb testkit.TB, name, logFile string, env []string, argv ...string) *Process {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		p.Fatalf("start %s: %v", name, err)
+		tb.Fatalf("start %s: %v", name, err)
 	}
 	c := &Process{Name: name, LogFile: logFile, done: make(chan struct{})}
 	c.cmd = exec.Command(argv[0], argv[1:]...) //nolint:noctx,gosec // ended by stop; argv is our own
@@ -50,14 +52,14 @@ func Start(p *Program, name, logFile string, env []string, argv ...string) *Proc
 		}
 	}()
 	if err := <-started; err != nil {
-		p.Fatalf("start %s: %v", name, err)
+		tb.Fatalf("start %s: %v", name, err)
 	}
-	p.Cleanup(func() {
-		if p.Failed() {
-			p.Logf("log of %s:\n%s", name, c.Tail())
+	tb.Cleanup(func() {
+		if f, ok := tb.(interface{ Failed() bool }); ok && f.Failed() {
+			tb.Logf("log of %s:\n%s", name, c.Tail())
 		}
 		if err := c.stop(); err != nil {
-			p.Logf("%v", err)
+			tb.Logf("%v", err)
 		}
 	})
 	return c

@@ -1,0 +1,140 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+)
+
+// firstRing is how long a fleet of agents may take, from their start, to prove
+// a ring on every node.
+const firstRing = 60 * time.Second
+
+// AgentOptions says how the agents of a fleet are configured. Everything else
+// is tlsfleet's default.
+type AgentOptions struct {
+	Binary          string // tlsfleet
+	Consul          string // "address:port" of its HTTP API
+	Splay           time.Duration
+	MinInterval     time.Duration
+	RotateEvery     time.Duration // 0: the default
+	AcceptEventKeys bool
+}
+
+// Agents is one running `tlsfleet agent` per node of a fleet.
+type Agents struct {
+	Binary  string
+	Configs []string // configuration file of each node's agent
+	Procs   []*Process
+}
+
+var agentConfig = template.Must(template.New("tlsfleet.hcl").Parse(`fleet        = "lab"
+node         = "{{.Node.Name}}"
+address      = "{{.Node.Nginx.Address}}"
+keyring_file = "{{.Keyring}}"
+state_dir    = "{{.Node.Nginx.StateDir}}"
+run_dir      = "{{.RunDir}}"
+consul {
+  address = "{{.O.Consul}}"
+}
+nginx {
+  binary          = "{{.Node.Nginx.Binary}}"
+  config_file     = "{{.Node.Nginx.ConfigFile}}"
+  pid_file        = "{{.Node.Nginx.PIDFile}}"
+  release_address = "{{.Release}}"
+}
+ticket {
+  session_timeout   = "1h"
+  accept_event_keys = {{.O.AcceptEventKeys}}
+{{- if .O.RotateEvery}}
+  rotate_every      = "{{.O.RotateEvery}}"
+{{- end}}
+}
+reload {
+  splay        = "{{.O.Splay}}"
+  min_interval = "{{.O.MinInterval}}"
+}
+`))
+
+// StartAgents makes a keyring, starts an agent beside each running nginx of
+// the fleet and waits until every node has proved the first ring.
+func (f *Fleet) StartAgents(ctx context.Context, tb testkit.TB, o AgentOptions) (*Agents, error) {
+	binary, err := filepath.Abs(o.Binary)
+	if err != nil {
+		return nil, fmt.Errorf("find tlsfleet: %w", err)
+	}
+	if _, err := os.Stat(binary); err != nil {
+		return nil, fmt.Errorf("find tlsfleet: %w: run 'make build'", err)
+	}
+	a := &Agents{Binary: binary}
+	keyring := filepath.Join(tb.TempDir(), "keyring")
+	if _, err := Run(ctx, nil, binary, "keyring", "init", "--file", keyring); err != nil {
+		return nil, err
+	}
+	for _, n := range f.Nodes {
+		var text strings.Builder
+		release := net.JoinHostPort(n.Nginx.Address, strconv.Itoa(testkit.FreePort(tb, n.Nginx.Address)))
+		if err := agentConfig.Execute(&text, map[string]any{
+			"Node": n, "O": o, "Keyring": keyring, "Release": release, "RunDir": testkit.TmpfsDir(tb),
+		}); err != nil {
+			return nil, fmt.Errorf("configure agent of %s: %w", n.Name, err)
+		}
+		file := filepath.Join(n.Nginx.Dir, "tlsfleet.hcl")
+		if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
+			return nil, fmt.Errorf("configure agent of %s: %w", n.Name, err)
+		}
+		a.Configs = append(a.Configs, file)
+		a.Procs = append(a.Procs, Start(tb, "agent of "+n.Name, filepath.Join(n.Nginx.Dir, "agent.log"), nil, binary, "agent", "--config", file))
+	}
+	return a, a.awaitProved(ctx, len(f.Nodes))
+}
+
+// Rotate runs `tlsfleet rotate-ticket --wait`, which returns once every node
+// has proved the new ring.
+func (a *Agents) Rotate(ctx context.Context) error {
+	if _, err := Run(ctx, nil, a.Binary, "rotate-ticket", "--wait", "--config", a.Configs[0]); err != nil {
+		return errors.Join(err, a.ended())
+	}
+	return nil
+}
+
+// ended is why an agent does not run any more; nil if all do.
+func (a *Agents) ended() error {
+	for _, p := range a.Procs {
+		if err := p.Ended(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitProved waits until size nodes have proved the ring in force.
+func (a *Agents) awaitProved(ctx context.Context, size int) error {
+	ctx, cancel := context.WithTimeout(ctx, firstRing)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s, err := a.Status(ctx)
+		if err == nil && s.Epoch > 0 && s.Serving == size && s.Proved == size {
+			return nil
+		}
+		if err := a.ended(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the first ring on %d nodes, proved on %d: %w", size, s.Proved, errors.Join(err, context.Cause(ctx)))
+		case <-tick.C:
+		}
+	}
+}
