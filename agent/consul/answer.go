@@ -2,6 +2,7 @@ package consul
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/hashicorp/consul/api"
 )
@@ -32,4 +33,15 @@ func Status(err error) int {
 		return e.Code
 	}
 	return 0
+}
+
+// Also is err and then more on one line, as logs want it; either may be nil.
+func Also(err, more error) error {
+	switch {
+	case err == nil:
+		return more
+	case more == nil:
+		return err
+	}
+	return fmt.Errorf("%w; %w", err, more)
 }

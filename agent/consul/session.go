@@ -78,7 +78,7 @@ func (s *Session) keep(ctx context.Context, lease bool) error {
 		case ctx.Err() != nil:
 			return nil
 		case lease && !time.Now().Before(end):
-			return errors.Join(ErrExpired, last)
+			return Also(ErrExpired, last)
 		}
 		start := time.Now()
 		known, err := s.renew(ctx, end, lease)

@@ -2,7 +2,6 @@ package leader
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -40,7 +39,7 @@ func (c *candidate) campaign(ctx context.Context, lead func(context.Context, str
 	won, err := c.acquire(ctx, session.ID())
 	switch {
 	case err != nil:
-		return errors.Join(err, session.Destroy(ctx))
+		return consul.Also(err, session.Destroy(ctx))
 	case won:
 		return c.hold(ctx, session, lead)
 	}

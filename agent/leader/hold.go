@@ -30,18 +30,18 @@ func (c *candidate) hold(ctx context.Context, session *consul.Session, lead func
 	parts.Go(func() { cancel(session.KeepLease(leadCtx)) })
 	parts.Go(func() { c.guard(leadCtx, session.ID(), cancel) })
 	err := lead(leadCtx, session.ID())
-	cancel(errors.Join(errReturned, err))
+	cancel(consul.Also(errReturned, err))
 	parts.Wait()
 	cause := context.Cause(leadCtx)
 	c.log.Info("no longer leading", "node", c.cfg.Node, "session", session.ID(), "reason", cause)
-	err = errors.Join(c.release(ctx, session.ID()), session.Destroy(ctx))
+	err = consul.Also(c.release(ctx, session.ID()), session.Destroy(ctx))
 	if ctx.Err() != nil {
 		if err != nil {
 			c.log.Warn("leader lock not released", "err", err)
 		}
 		return nil
 	}
-	return errors.Join(cause, err)
+	return consul.Also(cause, err)
 }
 
 // guard ends the lead when the lock is no longer the session's: sooner than

@@ -58,21 +58,24 @@ type reportKeeper struct {
 }
 
 // hold publishes under one session, until that is lost or ctx ends.
-func (k *reportKeeper) hold(ctx context.Context) (err error) {
+func (k *reportKeeper) hold(ctx context.Context) error {
 	session, err := consul.OpenSession(ctx, k.store.client, consul.SessionOptions{
 		Name: "tlsfleet " + k.store.fleet + " report " + k.node, TTL: k.ttl, Behavior: api.SessionBehaviorDelete,
 	})
 	if err != nil {
 		return denied(err)
 	}
-	defer func() { err = errors.Join(err, session.Destroy(ctx)) }()
+	err = k.serve(ctx, session)
+	return consul.Also(err, session.Destroy(ctx))
+}
 
+func (k *reportKeeper) serve(ctx context.Context, session *consul.Session) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	touched := make(chan struct{}, 1)
 	var parts sync.WaitGroup
 	parts.Go(func() { cancel(session.Keep(ctx)) })
 	parts.Go(func() { k.watch(ctx, session.ID(), touched) })
-	k.publish(ctx, session.ID(), touched)
+	cancel(k.publish(ctx, session.ID(), touched))
 	parts.Wait()
 	return lossOf(ctx)
 }
@@ -86,15 +89,17 @@ func lossOf(ctx context.Context) error {
 }
 
 // publish writes the newest report, and again whenever there is a newer one or
-// the key was touched, until ctx ends.
-func (k *reportKeeper) publish(ctx context.Context, session string, touched <-chan struct{}) {
+// the key was touched, until ctx ends or the session is gone.
+func (k *reportKeeper) publish(ctx context.Context, session string, touched <-chan struct{}) error {
 	retry := consul.BackOff(k.store.pace.MinRetry, k.store.pace.MaxRetry)
 	for {
 		var again <-chan time.Time
 		err := k.write(ctx, session)
 		switch {
 		case ctx.Err() != nil:
-			return
+			return nil
+		case errors.Is(err, consul.ErrLost):
+			return err
 		case err != nil:
 			k.edge.bad(err)
 			again = time.After(retry.NextBackOff())
@@ -108,7 +113,7 @@ func (k *reportKeeper) publish(ctx context.Context, session string, touched <-ch
 		case <-touched:
 		case <-again:
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
 }

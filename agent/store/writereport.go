@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,8 @@ const (
 	acquirePause = 50 * time.Millisecond // longer than the lock delay of its session
 )
 
-// write publishes the newest report under the session.
+// write publishes the newest report under the session. The error wraps
+// consul.ErrLost if the session is known to be gone.
 func (k *reportKeeper) write(ctx context.Context, session string) error {
 	k.drain()
 	sealed, err := k.store.sealReport(k.node, session, k.newest)
@@ -29,7 +31,7 @@ func (k *reportKeeper) write(ctx context.Context, session string) error {
 	for range acquireTries {
 		ok, _, err := k.store.client.KV().Acquire(pair, new(api.WriteOptions).WithContext(ctx))
 		if err != nil {
-			return fmt.Errorf("write %s: %w", pair.Key, denied(err))
+			return fmt.Errorf("write %s: %w", pair.Key, cmp.Or(k.lost(ctx, session), denied(err)))
 		}
 		if ok {
 			return nil
@@ -66,21 +68,39 @@ func (k *reportKeeper) takeOver(ctx context.Context, session string) error {
 	if pair == nil || pair.Session == "" || pair.Session == session {
 		return nil
 	}
-	own, _, err := k.store.client.Session().Info(session, q)
+	own, err := k.session(ctx, session)
 	if err != nil {
-		return fmt.Errorf("look up session %s: %w", session, denied(err))
+		return err
 	}
-	holder, _, err := k.store.client.Session().Info(pair.Session, q)
-	if err != nil {
-		return fmt.Errorf("look up session %s: %w", pair.Session, denied(err))
-	}
+	holder, err := k.session(ctx, pair.Session)
 	switch {
-	case own == nil:
-		return consul.ErrLost
-	case holder == nil:
+	case errors.Is(err, consul.ErrLost):
 		return nil
+	case err != nil:
+		return err
 	case holder.Node != own.Node:
 		return errors.New("an agent on Consul node " + holder.Node + " uses the same node name")
 	}
 	return consul.DestroySession(ctx, k.store.client, holder.ID)
+}
+
+// lost is consul.ErrLost if Consul says that the session is gone; nil if not,
+// or if that cannot be known.
+func (k *reportKeeper) lost(ctx context.Context, session string) error {
+	if _, err := k.session(ctx, session); errors.Is(err, consul.ErrLost) {
+		return err
+	}
+	return nil
+}
+
+// session looks a session up; consul.ErrLost if there is none.
+func (k *reportKeeper) session(ctx context.Context, id string) (*api.SessionEntry, error) {
+	entry, meta, err := k.store.client.Session().Info(id, new(api.QueryOptions).WithContext(ctx))
+	if err == nil && entry == nil {
+		err = cmp.Or(consul.Vouched(meta), consul.ErrLost)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up session %s: %w", id, denied(err))
+	}
+	return entry, nil
 }
