@@ -7,9 +7,15 @@ import (
 	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
-// IsConfiguration reports whether the error is a mistake of configuration,
-// which trying again does not mend: a missing keyring, a folder that cannot
-// hold keys.
-func IsConfiguration(err error) bool {
-	return errors.Is(err, seal.ErrKeyring) || errors.Is(err, renderer.ErrNotTmpfs)
+// Misconfigured reports whether the error is a mistake of configuration,
+// which trying again does not mend, with advice if there is more to say than
+// the error does.
+func Misconfigured(err error) (advice string, ok bool) {
+	switch {
+	case errors.Is(err, renderer.ErrNotTmpfs):
+		return "put run_dir on a tmpfs such as /run, or set allow_persistent_keys = true and accept that keys on a disk can outlive their deletion", true
+	case errors.Is(err, seal.ErrKeyring):
+		return "make a keyring with `tlsfleet keyring init`, or copy the fleet's from another node; mode 0600", true
+	}
+	return "", false
 }

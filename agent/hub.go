@@ -87,8 +87,8 @@ func (h *hub) take(events []fleet.Event, baseline bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	onlyRemember := !h.primed && baseline
+	news := !h.primed
 	h.primed = true
-	news := false
 	var refused []fleet.Problem
 	for _, e := range events {
 		req, meant, err := handlers.ReadEvent(e, h.fleet, h.acceptKeys, time.Now().UTC())

@@ -32,8 +32,8 @@ func (s *Store) events(q *api.QueryOptions) ([]fleet.Event, *api.QueryMeta, erro
 }
 
 // WatchEvents calls fn with all remembered events of these names, oldest
-// first, at the start if there are any and each time that list changed. An
-// event is a hint: it may be lost, repeated, or fired by anyone. It returns nil
+// first, at the start even if there are none, and each time that list changed.
+// An event is a hint: it may be lost, repeated, or fired by anyone. It returns nil
 // when ctx ends; errors are logged, once until contact comes back.
 func (s *Store) WatchEvents(ctx context.Context, names []string, fn func([]fleet.Event)) error {
 	edge := s.edge("events not readable", "events readable again")
@@ -49,7 +49,7 @@ func (s *Store) WatchEvents(ctx context.Context, names []string, fn func([]fleet
 		for _, e := range events {
 			ids = append(ids, e.ID)
 		}
-		if !slices.Equal(ids, last) {
+		if last == nil || !slices.Equal(ids, last) {
 			last = ids
 			fn(events)
 		}

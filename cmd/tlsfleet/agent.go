@@ -57,8 +57,8 @@ func runAgent(c *cli.Context) error {
 
 // startError tells mistakes of configuration from failures.
 func startError(err error) error {
-	if agent.IsConfiguration(err) {
-		return usageError{err: err}
+	if advice, ok := agent.Misconfigured(err); ok {
+		return usageError{err, advice}
 	}
 	return err
 }

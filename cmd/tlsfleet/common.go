@@ -56,7 +56,7 @@ func console(c *cli.Context) (*agent.Console, config.Config, error) {
 	log := hclog.New(&hclog.LoggerOptions{Name: "tlsfleet", Level: hclog.Error, Output: c.App.ErrWriter})
 	con, err := agent.OpenConsole(cfg, log)
 	if err != nil {
-		return nil, cfg, usageError{err: err}
+		return nil, cfg, startError(err)
 	}
 	return con, cfg, nil
 }

@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/handlers"
+)
+
+func newHub(t *testing.T, dir string) *hub {
+	t.Helper()
+	h, err := openHub("prod", dir, true, hclog.NewNullLogger(), newProblems(func() {}), func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func rotateEvent(n int) fleet.Event {
+	return fleet.Event{ID: fmt.Sprintf("id-%d", n), Name: handlers.EventRotate, LTime: uint64(n)} //nolint:gosec // small
+}
+
+func pending(t *testing.T, h *hub, want int, when string) {
+	t.Helper()
+	if got := len(h.requests()); got != want {
+		t.Errorf("%s: %d requests are pending, want %d", when, got, want)
+	}
+}
+
+func TestHubTakesAnEventOnceFromBothWays(t *testing.T) {
+	h := newHub(t, t.TempDir())
+	h.observe(nil)
+	h.observe([]fleet.Event{rotateEvent(1)})
+	if err := h.Accept([]fleet.Event{rotateEvent(1)}); err != nil {
+		t.Fatal(err)
+	}
+	pending(t, h, 1, "after the watch and the handler brought it")
+}
+
+func TestHubIgnoresWhatWasThereAtItsFirstStart(t *testing.T) {
+	h := newHub(t, t.TempDir())
+	h.observe([]fleet.Event{rotateEvent(1), rotateEvent(2)})
+	pending(t, h, 0, "old events")
+	h.observe([]fleet.Event{rotateEvent(1), rotateEvent(2), rotateEvent(3)})
+	pending(t, h, 1, "then a new one")
+}
+
+func TestHubCatchesUpAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	newHub(t, dir).observe(nil)
+	h := newHub(t, dir)
+	h.observe([]fleet.Event{rotateEvent(1)})
+	pending(t, h, 1, "an event fired while the agent was down")
+	h = newHub(t, dir)
+	h.observe([]fleet.Event{rotateEvent(1)})
+	pending(t, h, 0, "the same event after another restart")
+}
+
+func TestHubSurvivesAReplayOfConsulsWholeBuffer(t *testing.T) {
+	h := newHub(t, t.TempDir())
+	h.observe(nil)
+	var all []fleet.Event
+	for n := range 256 {
+		all = append(all, rotateEvent(n))
+	}
+	h.observe(all)
+	pending(t, h, 256, "the buffer")
+	for range 3 {
+		if err := h.Accept(all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pending(t, h, 256, "the buffer again and again")
+	var ids []string
+	for _, q := range h.requests() {
+		ids = append(ids, q.ID)
+	}
+	h.settle(&fleet.Ring{Events: ids})
+	pending(t, h, 0, "a ring that has acted on them")
+}
+
+func TestHubReportsWhatItRefuses(t *testing.T) {
+	h := newHub(t, t.TempDir())
+	h.observe(nil)
+	for name, payload := range map[string][]byte{
+		"empty":    nil,
+		"47 bytes": []byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1}, 47))),
+		"9 KB":     bytes.Repeat([]byte("A"), 9<<10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.observe([]fleet.Event{{ID: name, Name: handlers.EventRefresh, Payload: payload}})
+			pending(t, h, 0, "a bad key")
+			if got := h.problems.list(); len(got) != 1 || got[0].Code != "event-refused" {
+				t.Errorf("problems = %+v, want one event-refused", got)
+			}
+		})
+	}
+}
