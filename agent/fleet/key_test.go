@@ -34,7 +34,7 @@ func TestKeyNameText(t *testing.T) {
 }
 
 func TestKeyNameRefusesOtherText(t *testing.T) {
-	for _, text := range []string{"0", strings.Repeat("0", 31), strings.Repeat("0", 33), strings.Repeat("g", 32)} {
+	for _, text := range []string{"0", strings.Repeat("0", 30), strings.Repeat("0", 34), strings.Repeat("0", 31), strings.Repeat("0", 33), strings.Repeat("g", 32)} {
 		var n fleet.KeyName
 		if err := n.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("UnmarshalText(%q) = nil, want an error", text)

@@ -118,6 +118,7 @@ func TestOpenRefusesRecordsFromElsewhere(t *testing.T) {
 	}{
 		"in its place":      {k, fleetName, ringPath, here, nil},
 		"another path":      {k, fleetName, "tlsfleet/blue/nodes/a", here, seal.ErrForged},
+		"path as long":      {k, fleetName, "tlsfleet/blue/tickets/rinG", here, seal.ErrForged},
 		"another fleet":     {k, "green", ringPath, here, seal.ErrForged},
 		"boundary moved":    {k, fleetName + "t", ringPath[1:], here, seal.ErrForged},
 		"empty place":       {k, "", "", here, seal.ErrForged},
@@ -140,6 +141,20 @@ func TestOpenRefusesRecordsFromElsewhere(t *testing.T) {
 				t.Errorf("Open() = %v, want the path in it", err)
 			}
 		})
+	}
+}
+
+// TestPlaceCannotBeReadAnotherWay seals for a path that begins like the length
+// of a shorter one.
+func TestPlaceCannotBeReadAnotherWay(t *testing.T) {
+	k := fixed(t, 1, 1)
+	length := func(n uint64) string { return string(binary.BigEndian.AppendUint64(nil, n)) }
+	b, err := k.Seal("a", length(1)+"z", 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := k.Open("a"+length(9), "z", b); !errors.Is(err, seal.ErrForged) {
+		t.Errorf("Open(fleet and path cut elsewhere) = %v, want ErrForged", err)
 	}
 }
 

@@ -170,8 +170,15 @@ func TestKeyringNeverPrints(t *testing.T) {
 			t.Errorf("printed keyring shows its keys: %q is in\n%s", leak, out.String())
 		}
 	}
-	if want := "keyring[" + strings.Join(k.IDs(), " ") + "]"; k.String() != want {
-		t.Errorf("String() = %q, want %q", k.String(), want)
+	text, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "keyring[" + strings.Join(k.IDs(), " ") + "]"
+	for _, got := range []string{k.String(), fmt.Sprintf("%x", k), fmt.Sprintf("%+v", *k), strings.Trim(string(text), `"`)} {
+		if got != want {
+			t.Errorf("printed keyring = %q, want %q", got, want)
+		}
 	}
 }
 

@@ -101,11 +101,11 @@ func TestEncodeRefusesBadRing(t *testing.T) {
 
 func TestDecodeRefusesBytes(t *testing.T) {
 	good := string(encoded(t, fullRing(t)))
-	replaced := func(old, new string) string {
+	replaced := func(old, with string) string {
 		if !strings.Contains(good, old) {
 			t.Fatalf("%q is not in %s", old, good)
 		}
-		return strings.Replace(good, old, new, 1)
+		return strings.Replace(good, old, with, 1)
 	}
 	var spaced bytes.Buffer
 	if err := json.Indent(&spaced, []byte(good), "", " "); err != nil {
@@ -161,7 +161,7 @@ func TestDecodeRefusesBytes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := ticket.Decode([]byte(tt.record))
 			wantError(t, "Decode()", err, tt.want, tt.text)
-			if (tt.want == ticket.ErrSchema) == errors.Is(err, ticket.ErrRecord) {
+			if errors.Is(err, ticket.ErrSchema) == errors.Is(err, ticket.ErrRecord) {
 				t.Errorf("Decode() = %v, want either ErrSchema or ErrRecord", err)
 			}
 			if got.Epoch != 0 {
