@@ -29,7 +29,11 @@ func (r *Renderer) Apply(ctx context.Context, rel Release) (Outcome, error) {
 			"result", o.Reload.Result, "proved", o.Proved, "took", o.Reload.Took)
 		return o, nil
 	}
-	return c.end(fleet.ReloadRejected, err), fmt.Errorf("apply release: %w", err)
+	result := fleet.ReloadRejected
+	if c.flipped {
+		result = fleet.ReloadFailed
+	}
+	return c.end(result, err), fmt.Errorf("apply release: %w", err)
 }
 
 func (r *Renderer) apply(ctx context.Context, c *change, rel Release) (Outcome, error) {
@@ -109,11 +113,13 @@ func (r *Renderer) activate(ctx context.Context, c *change) error {
 	if err := r.setCurrent(c.m.Release); err != nil {
 		return err
 	}
+	c.flipped = true
 	r.step(StepFlipped)
 	if tested == nil {
 		return nil
 	}
 	if err := r.test(ctx, r.cfg.ConfigFile); err != nil {
+		c.flipped = false
 		return errors.Join(err, r.setCurrent(c.back))
 	}
 	r.step(StepTested)

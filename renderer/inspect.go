@@ -53,19 +53,30 @@ func (r *Renderer) inspect(c *config) Inspection {
 		in.Problems = append(in.Problems, r.includeMissing())
 	}
 	in.Listeners, in.SessionTimeout = listeners(c, level)
-	if k := level.keyBefore; k != nil {
-		in.Problems = append(in.Problems, problem(CodeKeyHidden, fleet.Alarm,
-			fmt.Sprintf("ssl_session_ticket_key at %s:%d stands before the include of tlsfleet, so that key seals every ticket", k.file, k.Line),
-			"remove it: the fleet's ring is the only source of ticket keys"))
+	in.Problems = append(in.Problems, hiddenKeys(in.Listeners, level.keyBefore)...)
+	return in
+}
+
+// hiddenKeys is one problem that names every place where a key of the
+// operator seals instead of the ring.
+func hiddenKeys(ls []fleet.Listener, before *at) []fleet.Problem {
+	if before != nil {
+		return []fleet.Problem{problem(CodeKeyHidden, fleet.Alarm,
+			fmt.Sprintf("ssl_session_ticket_key at %s:%d stands before the include of tlsfleet, so that key seals every ticket", before.file, before.Line),
+			"remove it: the fleet's ring is the only source of ticket keys")}
 	}
-	for _, l := range in.Listeners {
-		if l.HidesKeys && level.keyBefore == nil {
-			in.Problems = append(in.Problems, problem(CodeKeyHidden, fleet.Alarm,
-				fmt.Sprintf("the default server of listen %s at %s:%d has its own ssl_session_ticket_key, which hides the fleet's ring", l.Listen, l.File, l.Line),
-				"remove ssl_session_ticket_key from that server"))
+	var places []string
+	for _, l := range ls {
+		if l.HidesKeys {
+			places = append(places, fmt.Sprintf("listen %s at %s:%d", l.Listen, l.File, l.Line))
 		}
 	}
-	return in
+	if len(places) == 0 {
+		return nil
+	}
+	return []fleet.Problem{problem(CodeKeyHidden, fleet.Alarm,
+		"a default server has its own ssl_session_ticket_key, which hides the fleet's ring: "+strings.Join(places, "; "),
+		"remove ssl_session_ticket_key from it")}
 }
 
 // level is what is set at http level.

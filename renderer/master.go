@@ -124,12 +124,16 @@ func argument(title string, option byte) string {
 // reload sends HUP to a master found before. The handle is taken first and
 // the process looked at again through it, so that a reused pid is never hit.
 func (r *Renderer) reload(ctx context.Context, was process) error {
-	return signalProven(was.pid, syscall.SIGHUP, func(now process) error {
+	err := signalProven(was.pid, syscall.SIGHUP, func(now process) error {
 		if now.identity() != was.identity() {
-			return fmt.Errorf("pid %d: %w", was.pid, errNotRunning)
+			return errNotRunning
 		}
 		return r.identify(ctx, now)
 	})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("reload pid %d: %w", was.pid, errNotRunning)
+	}
+	return err
 }
 
 // signalProven sends a signal to a process that passes the check.

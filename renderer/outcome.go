@@ -26,6 +26,7 @@ type change struct {
 	began   time.Time
 	back    uint64 // release to go back to; 0 is none at all
 	hasBack bool   // going back is possible
+	flipped bool   // current has been changed
 	before  proofs // what the listeners showed before the reload
 }
 

@@ -104,32 +104,40 @@ func (ps proofs) broken(before proofs) []string {
 	return names
 }
 
-// problems says of each listener why it is not proved; a listener whose own
-// key hides the ring is reported by Inspect.
+// problems is one problem that names every listener that is not proved; a
+// listener whose own key hides the ring is reported by Inspect.
 func (ps proofs) problems(want fleet.KeyName) []fleet.Problem {
-	var all []fleet.Problem
+	var messages, hints []string
 	for i, p := range ps.seen {
-		if shows(p, want) || ps.listeners[i].HidesKeys && alive(p) {
+		l := ps.listeners[i]
+		if shows(p, want) || l.HidesKeys && alive(p) {
 			continue
 		}
-		l := ps.listeners[i]
-		hint := fmt.Sprintf("look at the default server of that socket, %s:%d", l.File, l.Line)
+		messages = append(messages, fmt.Sprintf("listen %s: %s", p.Listen, describe(p)))
+		hint := fmt.Sprintf("look at the default server of listen %s, %s:%d", l.Listen, l.File, l.Line)
 		if l.ServerName == "" && !alive(p) {
-			hint = "no server on that socket has a plain server_name to ask for: add one"
+			hint = fmt.Sprintf("no server of listen %s has a plain server_name to ask for: add one", l.Listen)
 		}
-		all = append(all, problem(CodeListenerUnproved, fleet.Alarm,
-			fmt.Sprintf("listen %s does not show ticket key %s: %s", p.Listen, want, describe(p)), hint))
+		hints = append(hints, hint)
 	}
-	return all
+	if len(messages) == 0 {
+		return nil
+	}
+	key := "a ticket"
+	if !want.IsZero() {
+		key = "ticket key " + want.String()
+	}
+	return []fleet.Problem{problem(CodeListenerUnproved, fleet.Alarm,
+		fmt.Sprintf("%s was not seen: %s", key, strings.Join(messages, "; ")), strings.Join(hints, "; "))}
 }
 
 func describe(p fleet.ListenerProof) string {
 	var parts []string
 	for _, t := range p.TLS {
 		switch {
-		case t.Absent:
 		case t.Err != "":
 			parts = append(parts, "TLS "+t.Version+": "+t.Err)
+		case t.Absent:
 		default:
 			parts = append(parts, "TLS "+t.Version+" shows "+t.Key.String())
 		}

@@ -32,6 +32,9 @@ func (r *Renderer) repair(ctx context.Context) (Outcome, error) {
 	if err := r.mendCurrent(ctx, c); err != nil {
 		return Outcome{}, err
 	}
+	if c.m.Release == 0 {
+		return Outcome{Problems: c.in.Problems}, nil
+	}
 	master, err := r.master(ctx)
 	if errors.Is(err, errNotRunning) {
 		return r.notRunning(c)

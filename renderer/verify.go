@@ -19,6 +19,8 @@ func (r *Renderer) reloadAndVerify(ctx context.Context, c *change, master proces
 	switch {
 	case err == nil:
 		return r.accept(ctx, c, master, ps)
+	case errors.Is(err, errNotRunning):
+		return r.notRunning(c)
 	case ctx.Err() != nil || errors.Is(err, ErrNotNginx):
 		return Outcome{}, err
 	}
