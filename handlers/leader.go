@@ -71,7 +71,7 @@ func Decide(v View, rules Rules, now time.Time) Decision {
 			return d
 		}
 	}
-	since := v.Ring.Current.Promoted.Add(rules.RotateEvery)
+	since := scheduled(*v.Ring, rules, now)
 	switch {
 	case v.Ring.Promote:
 		d.Cause, since = fleet.CausePromote, v.Ring.Changed
@@ -84,6 +84,15 @@ func Decide(v View, rules Rules, now time.Time) Decision {
 		d.Cause = fleet.CauseSchedule
 	}
 	return due(d, v, rules, since, now)
+}
+
+// scheduled is when the next rotation is due. A key promoted more than one
+// interval in the future comes from a leader whose clock was wrong: it is due.
+func scheduled(r fleet.Ring, rules Rules, now time.Time) time.Time {
+	if r.Current.Promoted.After(now.Add(rules.RotateEvery)) {
+		return now
+	}
+	return r.Current.Promoted.Add(rules.RotateEvery)
 }
 
 // due decides on a rotation that is wanted since the given time.
@@ -164,7 +173,7 @@ func unusable(r fleet.Ring, key fleet.Secret) string {
 	case name == r.Next.Name() && r.Promote:
 		return fmt.Sprintf("key %s from an event is being adopted already", name)
 	}
-	for _, k := range append([]fleet.TicketKey{r.Next}, r.Previous...) {
+	for _, k := range r.Previous {
 		if k.Name() == name {
 			return fmt.Sprintf("key %s from an event was used before: refused", name)
 		}

@@ -67,6 +67,7 @@ func TestDecide(t *testing.T) {
 		"went back, own is the newest":   {view: View{Ring: promoted(ring(3, 1), t0), Own: young, HighWater: 5, Reports: all}, do: Republish, alarm: "ring epoch 3"},
 		"went back, nobody holds it":     {view: View{Ring: promoted(ring(3, 1), t0), Reports: all}, do: Nothing, alarm: "emergency"},
 		"not due":                        {view: View{Ring: young, Reports: all}, do: Nothing, wake: t0.Add(11 * time.Hour)},
+		"made by a clock far ahead":      {view: View{Ring: promoted(ring(5, 1), t0.Add(48*time.Hour)), Reports: all}, do: Rotate, cause: fleet.CauseSchedule},
 		"due and proved":                 {view: View{Ring: old, Reports: all}, do: Rotate, cause: fleet.CauseSchedule},
 		"due, one behind, before limit":  {view: View{Ring: old, Reports: lagging}, now: t0.Add(-30 * time.Minute), do: Nothing, waiting: []string{"b"}, wake: t0, cause: fleet.CauseSchedule},
 		"due, one behind, policy hold":   {view: View{Ring: old, Reports: lagging}, do: Nothing, waiting: []string{"b"}, alarm: "b (has epoch 4 of 5", cause: fleet.CauseSchedule},

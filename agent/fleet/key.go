@@ -71,7 +71,7 @@ type TicketKey struct {
 // Name is the first 16 bytes of the key.
 func (k TicketKey) Name() KeyName {
 	var n KeyName
-	copy(n[:], k.Raw.b)
+	copy(n[:], k.Raw.bytes())
 	return n
 }
 
