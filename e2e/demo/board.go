@@ -154,9 +154,9 @@ func (b *board) draw() string {
 // line is the table in one line.
 func (b *board) line() string {
 	var t strings.Builder
-	fmt.Fprintf(&t, "%4.0fs epoch %d", time.Since(b.started).Seconds(), b.status.Epoch)
+	fmt.Fprintf(&t, "%4.0fs epoch %d proved on %d/%d", time.Since(b.started).Seconds(), b.status.Epoch, b.status.Proved, b.status.Serving)
 	for i, n := range b.status.Nodes {
-		fmt.Fprintf(&t, " | %s epoch %d proved %d release %d key %s reloads %d", n.Node, n.Report.Applied, n.Report.Proved, n.Report.Release, short(n.Key()), b.reloadsOf(i))
+		fmt.Fprintf(&t, " | %s epoch %d release %d key %s reloads %d", n.Node, n.Report.Applied, n.Report.Release, short(n.Key()), b.reloadsOf(i))
 	}
 	fmt.Fprintf(&t, " | kept %d lost %d\n", b.tls12.Resumed+b.tls13.Resumed, b.tls12.Lost+b.tls13.Lost)
 	return t.String()

@@ -18,6 +18,10 @@ const (
 	// few seconds so that there is something to see.
 	minInterval = time.Second
 	hold        = 20 * time.Second // longest time a client keeps a ticket
+	// rotateEvery is never reached, the demo rotates before. It decides how many
+	// previous keys the ring keeps: six, which tickets held that long need when
+	// keys change every few seconds.
+	rotateEvery = 15 * time.Minute
 )
 
 // errLost is returned when a resumption was lost.
@@ -42,7 +46,7 @@ func demonstrate(ctx context.Context, p *lab.Program, o options) error {
 	s.fleet.Start(p)
 	var err error
 	s.agents, err = s.fleet.StartAgents(ctx, p, lab.AgentOptions{
-		Binary: o.binary, Consul: s.consul.Addr, Splay: o.splay, MinInterval: minInterval, AcceptEventKeys: true,
+		Binary: o.binary, Consul: s.consul.Addr, Splay: o.splay, MinInterval: minInterval, RotateEvery: rotateEvery, AcceptEventKeys: true,
 	})
 	if err != nil {
 		return s.ended(ctx, err)

@@ -2,12 +2,19 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/e2e/lab"
+)
+
+// What tlsfleet promises not to do.
+var (
+	errLost    = errors.New("resumptions were lost")
+	errReloads = errors.New("number of reloads")
 )
 
 // span is a stretch of time.
@@ -71,6 +78,19 @@ func (r *record) inWindow(a lab.Attempt) bool {
 }
 
 func (r *record) inWindows() lab.Counts { return r.count(r.inWindow) }
+
+// promises is an error if a resumption was lost, or a node reloaded other than
+// once per rotation.
+func (r *record) promises() error {
+	var errs []error
+	if all := r.all(); all.Lost > 0 {
+		errs = append(errs, fmt.Errorf("rotate %d times: %w: %d of %d", len(r.windows), errLost, all.Lost, all.Attempts))
+	}
+	if want := nodes * len(r.windows); r.reloads != want {
+		errs = append(errs, fmt.Errorf("rotate %d times: %w: %d, want %d", len(r.windows), errReloads, r.reloads, want))
+	}
+	return errors.Join(errs...)
+}
 
 // describe shows on standard error what the figures are made of.
 func (r *record) describe(log interface{ Logf(string, ...any) }) {
