@@ -17,7 +17,8 @@ import (
 
 // How soon a node tries again.
 const (
-	proveSoon  = 2 * time.Second  // an unproved release
+	proveSoon  = time.Second      // an unproved release, then twice as long each time
+	proveLate  = 15 * time.Second // but no longer
 	retryFirst = 5 * time.Second  // a release that could not be applied
 	retryMost  = 5 * time.Minute  // the same, again and again
 	cutOffLook = 10 * time.Second // whether a cut-off node's key has become stale
@@ -41,6 +42,8 @@ type follower struct {
 	change  *change
 	prev    time.Time // last reload
 	proveAt time.Time
+
+	proveWait time.Duration // until the next proof, growing while there is none
 }
 
 // change is a release that waits for its time.
@@ -253,18 +256,39 @@ func (f *follower) prove(ctx context.Context) {
 		}
 	}
 	out, err := f.renderer.Prove(ctx)
-	f.finish(ctx, out, err)
+	f.seen(ctx, out, err)
 }
 
-// finish takes an outcome of the renderer into the view and says whether the
-// release that it was about is in place.
+// finish takes the outcome of a release into the view and says whether it is
+// in place. What was wrong with one that is not stays visible until it is.
 func (f *follower) finish(ctx context.Context, out renderer.Outcome, err error) bool {
 	if ctx.Err() != nil {
 		return false // stopping: what is half done is mended at the next start
 	}
-	list := out.Problems
-	if err != nil {
-		list = append(list, fleet.Problem{Code: "release-failed", Severity: fleet.Alarm, Message: err.Error()})
+	if out.Reload.Result != fleet.ReloadNone {
+		f.view.update(func() { f.view.reload = out.Reload })
+	}
+	done := inPlace(out, err)
+	switch {
+	case done:
+		f.problems.replace("release")
+	case err != nil:
+		f.problems.replace("release", append(out.Problems, fleet.Problem{Code: "release-failed", Severity: fleet.Alarm, Message: err.Error()})...)
+	default:
+		f.problems.replace("release", out.Problems...)
+	}
+	if !done {
+		out.Problems = nil // told as those of the release
+	}
+	f.proveWait = proveSoon
+	f.seen(ctx, out, nil)
+	return done
+}
+
+// seen takes into the view what nginx was seen to serve.
+func (f *follower) seen(ctx context.Context, out renderer.Outcome, err error) {
+	if ctx.Err() != nil {
+		return
 	}
 	f.refresh(ctx)
 	f.view.update(func() {
@@ -273,10 +297,11 @@ func (f *follower) finish(ctx context.Context, out renderer.Outcome, err error) 
 		if out.Proved && f.view.active.Mode == fleet.ModeRing {
 			f.view.proved = f.view.active.Epoch
 		}
-		if out.Reload.Result != fleet.ReloadNone {
-			f.view.reload = out.Reload
-		}
 	})
+	list := out.Problems
+	if err != nil {
+		list = append(list, fleet.Problem{Code: "not-proved", Severity: fleet.Alarm, Message: err.Error()})
+	}
 	if f.view.state().Mode == fleet.ModePerHost {
 		list = append(list, fleet.Problem{
 			Code: "per-host-keys", Severity: fleet.Alarm,
@@ -285,11 +310,11 @@ func (f *follower) finish(ctx context.Context, out renderer.Outcome, err error) 
 		})
 	}
 	f.problems.replace("renderer", list...)
-	f.proveAt = time.Now().Add(f.reprove)
-	if !out.Proved {
-		f.proveAt = time.Now().Add(proveSoon)
+	if out.Proved {
+		f.proveWait = f.reprove
 	}
-	return inPlace(out, err)
+	f.proveAt = time.Now().Add(f.proveWait)
+	f.proveWait = min(2*f.proveWait, proveLate, f.reprove)
 }
 
 // inPlace reports whether the release is active, proved or not.
