@@ -120,9 +120,10 @@ func NewFleet(t *testing.T, o FleetOptions) *Fleet {
 		o.Consul = testkit.Consul(t, testkit.ConsulDev(), testkit.ConsulSessionTTLMin(time.Second))
 	}
 	f := &Fleet{Name: testkit.FleetName(t), Consul: o.Consul, Roots: x509.NewCertPool(), Dir: t.TempDir()}
-	f.env = append([]string{"CONSUL_HTTP_ADDR=" + f.Consul.Addr, "CONSUL_HTTP_TOKEN=" + f.Consul.Token}, o.Env...)
+	// The race detector would hold every exit up for a second.
+	f.env = append([]string{"GORACE=atexit_sleep_ms=10", "CONSUL_HTTP_ADDR=" + f.Consul.Addr, "CONSUL_HTTP_TOKEN=" + f.Consul.Token}, o.Env...)
 	f.keyring = filepath.Join(f.Dir, "keyring")
-	runToEnd(t, nil, "", binary(t), "keyring", "init", "--file", f.keyring).Want(t, 0)
+	runToEnd(t, f.env, "", binary(t), "keyring", "init", "--file", f.keyring).Want(t, 0)
 	cert, key := testkit.SelfSigned(t, serverName)
 	if !f.Roots.AppendCertsFromPEM(cert) {
 		t.Fatal("read certificate: none in it")
