@@ -13,12 +13,12 @@ import (
 // included.
 type Inspection struct {
 	NginxVersion   string           // "1.22.1"
-	Included       bool             // the http block includes the current release
+	Included       bool             // the http block includes the current release, or that cannot be known
 	Listeners      []fleet.Listener // every TLS listen socket of http servers
 	SessionTimeout time.Duration    // the longest ssl_session_timeout of the listeners' default servers
 	Problems       []fleet.Problem  // include-missing, ticket-key-hidden, config-unparsed
 
-	parsed     bool // in full
+	parsed     bool // in full: every listener is known
 	ownTimeout bool // the operator sets ssl_session_timeout at http level
 }
 
@@ -40,15 +40,14 @@ func (r *Renderer) Inspect(ctx context.Context) (Inspection, error) {
 }
 
 func (r *Renderer) inspect(c *config) Inspection {
-	in := Inspection{parsed: len(c.payload.Errors) == 0}
-	if len(c.payload.Errors) > 0 {
-		e := c.payload.Errors[0]
-		in.Problems = append(in.Problems, problem(CodeConfigUnparsed, fleet.Warning,
-			fmt.Sprintf("nginx's configuration cannot be read in full: %s: %v", e.File, e.Error),
-			"listeners in the unread part are not proved"))
+	in := Inspection{parsed: true}
+	if why := c.unread(); why != nil {
+		in.parsed = false
+		in.Problems = append(in.Problems, unparsed(why))
 	}
 	level := httpLevel(c)
-	in.Included, in.ownTimeout = level.included, level.ownTimeout
+	// What was not read may hold the include: the release number will tell.
+	in.Included, in.ownTimeout = level.included || !in.parsed, level.ownTimeout
 	if !in.Included {
 		in.Problems = append(in.Problems, r.includeMissing())
 	}

@@ -2,8 +2,10 @@ package renderer
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -83,4 +85,24 @@ func applyAndDie(text string) error {
 	}
 	o, err := r.Apply(context.Background(), ringRelease(ring))
 	return fmt.Errorf("not killed at %s: %+v, %w", c.Step, o, err)
+}
+
+// holdConnection keeps a request on a TLS connection unfinished, so that the
+// worker that has it does not end.
+func holdConnection(t *testing.T, address string) {
+	t.Helper()
+	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a self-signed test server
+	conn, err := d.DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a.test\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// The worker may have been ended before.
+		if err := conn.Close(); err != nil {
+			t.Logf("close held connection: %v", err)
+		}
+	})
 }

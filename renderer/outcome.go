@@ -49,6 +49,6 @@ func (c *change) end(result fleet.ReloadResult, err error) Outcome {
 func (o Outcome) with(ps proofs, m manifest, in Inspection) Outcome {
 	o.Listeners = ps.seen
 	o.Problems = append(o.Problems, ps.problems(m.Key)...)
-	o.Proved = in.Included && (m.Mode == fleet.ModePerHost || ps.all(m.Key))
+	o.Proved = in.parsed && in.Included && (m.Mode == fleet.ModePerHost || ps.all(m.Key))
 	return o
 }

@@ -39,7 +39,7 @@ func parseOptions() *crossplane.ParseOptions {
 		SkipDirectiveContextCheck: true,
 		SkipDirectiveArgsCheck:    true,
 		Open:                      openWhole,
-		LexOptions:                crossplane.LexOptions{Lexers: []crossplane.RegisterLexer{(&crossplane.Lua{}).RegisterLexer()}},
+		LexOptions:                crossplane.LexOptions{Lexers: []crossplane.RegisterLexer{crossplane.LexWithLexer(luaBlock{}, luaDirectives()...)}},
 	}
 }
 
@@ -59,6 +59,17 @@ func openWhole(path string) (_ io.ReadCloser, err error) {
 		return nil, fmt.Errorf("read %s: more than %d bytes", path, maxConfigFile)
 	}
 	return io.NopCloser(bytes.NewReader(text)), nil
+}
+
+// unread is why a file was not read at all; nil if every file was. Errors
+// about single directives do not count: the parser knows fewer than nginx.
+func (c *config) unread() error {
+	for _, f := range c.payload.Config {
+		if len(f.Errors) > 0 && len(f.Parsed) == 0 {
+			return f.Errors[0].Error
+		}
+	}
+	return nil
 }
 
 // at is a directive with the file it stands in.

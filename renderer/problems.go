@@ -35,6 +35,11 @@ func (r *Renderer) includeMissing() fleet.Problem {
 		fmt.Sprintf("add this line to the http block, before any server: %s", r.cfg.IncludeLine()))
 }
 
+func unparsed(why error) fleet.Problem {
+	return problem(CodeConfigUnparsed, fleet.Alarm, "nginx's configuration cannot be read in full: "+why.Error(),
+		"nothing is proved until every listener is known")
+}
+
 func keysMissing(files []string) fleet.Problem {
 	return problem(CodeKeysMissing, fleet.Alarm,
 		"ticket key files are gone: "+strings.Join(files, ", "), "nginx cannot be started until the ring is restored")

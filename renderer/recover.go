@@ -86,6 +86,8 @@ func (r *Renderer) standing() (*change, error) {
 		return nil, err
 	}
 	if len(missing) > 0 {
+		// Without its keys nothing can be said against the release.
+		c.hasBack = c.hasBack && good != 0
 		c.in.Problems = append(c.in.Problems, keysMissing(missing))
 	}
 	return c, nil
@@ -96,8 +98,7 @@ func (r *Renderer) standing() (*change, error) {
 func (r *Renderer) inspection() Inspection {
 	parsed, err := r.parse()
 	if err != nil {
-		return Inspection{Included: true, Problems: []fleet.Problem{
-			problem(CodeConfigUnparsed, fleet.Warning, err.Error(), "listeners are not proved until it can be parsed")}}
+		return Inspection{Included: true, Problems: []fleet.Problem{unparsed(err)}}
 	}
 	return r.inspect(parsed)
 }
