@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	ttl  = 2 * time.Second
-	soon = 20 * time.Second
+	ttl   = 2 * time.Second
+	slack = ttl / 4 // for a busy machine; Consul waits for another whole TTL
+	soon  = 20 * time.Second
 )
 
 // election counts who leads.
@@ -155,8 +156,8 @@ func TestOneOfThreeLeadsAndHandsOver(t *testing.T) {
 			_, next, _ := e.await(t, terms)
 			took := next.began.Sub(start)
 			t.Logf("handed over in %s", took)
-			if took > time.Second {
-				t.Errorf("hand-over took %s, want at most 1s", took)
+			if took > 2*time.Second {
+				t.Errorf("hand-over took %s, want at most 2s", took)
 			}
 		}
 	}
@@ -209,7 +210,7 @@ func TestLeadEndsWithinTTLWhenConsulFreezes(t *testing.T) {
 	_, _, terms := e.await(t, 0)
 	server.Freeze(t)
 	frozen := time.Now()
-	e.awaitNone(t, ttl+ttl/10)
+	e.awaitNone(t, ttl+slack)
 	t.Logf("the lead ended %s after Consul froze", time.Since(frozen))
 	server.Thaw(t)
 	e.await(t, terms)

@@ -1,9 +1,11 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -108,6 +110,13 @@ func TestKeepReportLivesWithItsSession(t *testing.T) {
 	}
 	if w.index(t, "nodes/b") != 0 {
 		t.Error("the key of the stopped node is still there")
+	}
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, code := range []string{"agent/store.(*reportKeeper)", "agent/consul."} {
+		if bytes.Contains(stacks, []byte(code)) {
+			t.Errorf("goroutines of %s run after KeepReport returned:\n%s", code, stacks)
+		}
 	}
 }
 
