@@ -95,6 +95,17 @@ func (b *board) show(status lab.Status, reloads []int, errs ...error) {
 	b.print(b.line())
 }
 
+// someKept is an error if no client has resumed with either TLS version: then
+// nothing lost proves nothing.
+func (b *board) someKept() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tls12.Resumed == 0 || b.tls13.Resumed == 0 {
+		return fmt.Errorf("resume sessions: %d with TLS 1.2 and %d with TLS 1.3, want some of both", b.tls12.Resumed, b.tls13.Resumed)
+	}
+	return nil
+}
+
 // verdict prints what clients have seen and is errLost unless all was kept.
 func (b *board) verdict() error {
 	b.mu.Lock()

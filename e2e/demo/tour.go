@@ -33,7 +33,7 @@ func (s *stage) tour(ctx context.Context) error {
 		}
 	}
 	s.board.say("The tour is over.")
-	return nil
+	return s.board.someKept()
 }
 
 // goOn rotates on a short schedule, in turns by each way.
