@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
@@ -78,7 +79,7 @@ func firstProblem(rep fleet.Report) string {
 	if len(rep.Problems) > 0 {
 		return rep.Problems[0].Message
 	}
-	return "on its way"
+	return "on its way, last report at " + rep.At.UTC().Format(time.TimeOnly) + " UTC"
 }
 
 // Waiting filters the standings that a rotation waits for.
