@@ -21,7 +21,7 @@ var (
 const lockDelay = time.Millisecond
 
 // destroyTimeout bounds the farewell to Consul.
-const destroyTimeout = 3 * time.Second
+const destroyTimeout = 1500 * time.Millisecond
 
 // Session is one Consul session. Keep may run once at a time.
 type Session struct {

@@ -19,7 +19,7 @@ var (
 )
 
 // releaseTimeout bounds giving the lock up.
-const releaseTimeout = 3 * time.Second
+const releaseTimeout = 1500 * time.Millisecond
 
 // hold leads until the lease or the lock is lost, lead returns or ctx ends,
 // and gives the lock up. The error says why it ended; it is nil if ctx ended.
