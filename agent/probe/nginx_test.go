@@ -4,11 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,12 +74,12 @@ func TestProveSeesKeyName(t *testing.T) {
 		second, _ := keyFile(t, size)
 		http := fmt.Sprintf("ssl_session_ticket_key %s; ssl_session_ticket_key %s;", key, second)
 		tests := map[string]testkit.NginxOptions{
-			"plain":               {HTTP: http},
-			"client certificates": {HTTP: http, Server: "ssl_verify_client on; ssl_client_certificate cert.pem;"},
-			"session cache":       {HTTP: http + "ssl_session_cache shared:s:1m;"},
-			"default rejects":     {HTTP: http, Reject: true},
-			"http2":               {HTTP: http, Listen: "http2"},
-			"cbc ciphers":         {HTTP: http, Server: "ssl_ciphers ECDHE-ECDSA-AES128-SHA;"},
+			"plain":                    {HTTP: http},
+			"client certificates":      {HTTP: http, Server: "ssl_verify_client on; ssl_client_certificate cert.pem;"},
+			"session cache":            {HTTP: http + "ssl_session_cache shared:s:1m;"},
+			"default rejects":          {HTTP: http, Reject: true},
+			"http2":                    {HTTP: http, Listen: "http2"},
+			"ciphers that Go disables": {HTTP: http, Server: "ssl_ciphers ECDHE-ECDSA-AES128-SHA256;"},
 		}
 		for what, o := range tests {
 			t.Run(fmt.Sprintf("%d bytes, %s", size, what), func(t *testing.T) {
@@ -263,23 +267,53 @@ func TestProveDeadPort(t *testing.T) {
 	}
 }
 
-// mute is a port that accepts connections and says nothing.
-func mute(t *testing.T) fleet.Listener {
+// mute is a port that accepts connections, talks to each, says nothing more and
+// keeps it open.
+func mute(t *testing.T, talk func(net.Conn, *tls.Config) error) fleet.Listener {
 	t.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	cert, err := tls.X509KeyPair(testkit.SelfSigned(t, "a.test"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var talks sync.WaitGroup
+	talks.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			talks.Go(func() {
+				if err := talk(conn, cfg); err != nil {
+					t.Errorf("talk = %v, want nil", err)
+				}
+				// Until the other side has closed.
+				if _, err := io.Copy(io.Discard, conn); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+					t.Error(err)
+				}
+				if err := conn.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
 	t.Cleanup(func() {
 		if err := ln.Close(); err != nil {
 			t.Error(err)
 		}
+		talks.Wait()
 	})
 	return fleet.Listener{Network: "tcp", Address: ln.Addr().String(), Listen: ln.Addr().String()}
 }
 
+func sayNothing(net.Conn, *tls.Config) error { return nil }
+
 func TestProveMutePortIsBounded(t *testing.T) {
-	l := mute(t)
+	l := mute(t, sayNothing)
 	start := time.Now()
 	proofs := (&probe.Prober{Timeout: 200 * time.Millisecond}).Prove(t.Context(), []fleet.Listener{l})
 	if took := time.Since(start); took < 200*time.Millisecond || took > 3*time.Second {
@@ -292,8 +326,21 @@ func TestProveMutePortIsBounded(t *testing.T) {
 	}
 }
 
+// TestProveWaitForTicketIsBounded has a server that shakes hands and then
+// neither sends a ticket nor ends the connection.
+func TestProveWaitForTicketIsBounded(t *testing.T) {
+	l := mute(t, func(conn net.Conn, cfg *tls.Config) error { return tls.Server(conn, cfg).Handshake() })
+	proofs := (&probe.Prober{Timeout: 500 * time.Millisecond}).Prove(t.Context(), []fleet.Listener{l})
+	for i, want := range []string{"the handshake ended without one", "none within 500ms"} {
+		got := proofs[0].TLS[i]
+		if !strings.Contains(got.Err, want) || !strings.Contains(got.Err, "see that ssl_session_tickets is not off") {
+			t.Errorf("Prove = %+v, want an error with %q", got, want)
+		}
+	}
+}
+
 func TestProveEndsWithContext(t *testing.T) {
-	l := mute(t)
+	l := mute(t, sayNothing)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
