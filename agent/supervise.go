@@ -16,6 +16,7 @@ import (
 // and the agent goes on as it is.
 func Supervise(ctx context.Context, path string, cfg config.Config, reload <-chan struct{}, o Options) error {
 	changed := newWake()
+	changed.give() // the file may have changed since cfg was read from it
 	watching := make(chan error, 1)
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()

@@ -3,7 +3,7 @@
 # Only fleet has to be given. Every other line shows the default of one
 # setting: remove the # to change it. "" means not given. Durations are texts
 # with the units h, m, s and ms. Unknown names are errors. The agent follows
-# changes of this file; fleet, node, the paths and consul need a restart.
+# changes of this file; one that it cannot use is logged and changes nothing.
 
 # Name of the fleet, the same on all nodes that share ticket keys. Its state is
 # in Consul KV under tlsfleet/<fleet>/.
