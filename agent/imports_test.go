@@ -17,7 +17,7 @@ const module = "github.com/tlsfleet/tlsfleet/"
 // package may import those of lower layers only, never its neighbours.
 var layers = [][]string{
 	{"agent/fleet"},
-	{"agent/ticket", "agent/seal", "templates"},
+	{"agent/ticket", "agent/seal", "agent/bundle", "agent/inventory", "templates"},
 	{"renderer", "handlers", "agent/consul"},
 	{"agent/store", "agent/leader", "agent/issuer", "agent/config", "agent/probe", "agent/status", "agent/notify", "agent/archive"},
 	{"agent"},
