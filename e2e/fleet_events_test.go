@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -62,4 +63,17 @@ func AwaitNoted(t *testing.T, count int, nodes ...*Node) {
 			return nil
 		})
 	}
+}
+
+var errNoLeader = errors.New("nobody leads")
+
+// idle is nil if the leader's last decision was that there is nothing to do.
+func (n *Node) idle() error {
+	log := n.Agent.Log()
+	at := strings.LastIndex(log, "leader decided")
+	line, _, _ := strings.Cut(log[max(0, at):], "\n")
+	if at < 0 || !strings.Contains(line, `do=nothing cause=""`) || strings.Contains(log[at:], "ring changed") {
+		return fmt.Errorf("%s last decided: %s", n.Name, line)
+	}
+	return nil
 }
