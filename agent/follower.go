@@ -175,6 +175,12 @@ func (f *follower) contact(err error) {
 			Code: "ring-unreadable", Severity: fleet.Alarm, Message: err.Error(),
 			Hint: "compare this node's keyring with the others'; the last good ring stays in force",
 		})
+	case errors.Is(err, store.ErrDenied):
+		f.log.Error("ring may not be read", "err", err)
+		f.problems.replace("contact", fleet.Problem{
+			Code: "ring-denied", Severity: fleet.Alarm, Message: err.Error(),
+			Hint: "let this node's ACL token read the fleet's keys; the last ring stays in force until it is stale",
+		})
 	default:
 		f.log.Warn("consul not reached", "err", err)
 		f.problems.replace("contact", fleet.Problem{Code: "consul-unreachable", Severity: fleet.Warning, Message: err.Error()})
