@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log"
 	"os"
 	"os/signal"
 	"runtime"
@@ -16,7 +16,7 @@ import (
 // it, in reverse order, whether it succeeds, fails or is interrupted.
 type Program struct {
 	name string
-	log  io.Writer
+	log  *log.Logger
 
 	mu       sync.Mutex
 	cleanups []func()
@@ -28,9 +28,9 @@ type Program struct {
 func Main(name string, run func(ctx context.Context, p *Program) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p := &Program{name: name, log: os.Stderr}
+	p := &Program{name: name, log: log.New(os.Stderr, "", 0)}
 	if err := p.run(ctx, run); err != nil {
-		fmt.Fprintf(p.log, "%s: error: %v\n", name, err)
+		p.Logf("%s: error: %v", name, err)
 		return 1
 	}
 	return 0
@@ -118,7 +118,7 @@ func (p *Program) TempDir() string {
 
 // Logf writes a line to standard error.
 func (p *Program) Logf(format string, args ...any) {
-	fmt.Fprintf(p.log, format+"\n", args...)
+	p.log.Printf(format, args...)
 }
 
 // Fatalf ends the program, or the part, with an error and runs the clean-up.

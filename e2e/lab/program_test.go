@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ func TestProgramCleansUpHoweverItEnds(t *testing.T) {
 			t.Parallel()
 			var order []string
 			var dir string
-			p := &Program{name: "p", log: io.Discard}
+			p := &Program{name: "p", log: log.New(io.Discard, "", 0)}
 			err := p.Sub(t.Context(), "part", func(_ context.Context, p *Program) error {
 				dir = p.TempDir()
 				p.Cleanup(func() { order = append(order, "first") })
@@ -56,7 +57,7 @@ func TestProcessEndsWithWhatItStarted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	pids := filepath.Join(dir, "pids")
-	p := &Program{name: "p", log: io.Discard}
+	p := &Program{name: "p", log: log.New(io.Discard, "", 0)}
 	var started []string
 	if err := p.Sub(t.Context(), "part", func(_ context.Context, p *Program) error {
 		c := Start(p, "sh", filepath.Join(dir, "log"), []string{"PIDS=" + pids},
