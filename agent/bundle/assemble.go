@@ -74,9 +74,9 @@ func leafOf(certs []*x509.Certificate, key crypto.Signer) (*x509.Certificate, er
 		return nil, fmt.Errorf("%w: %d certificates belong to the key, with the serial numbers %x and %x: keep one",
 			ErrLeaf, len(leaves), leaves[0].SerialNumber, leaves[1].SerialNumber)
 	case slices.ContainsFunc(certs, isIssuer) && !slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return !c.IsCA }):
-		return nil, fmt.Errorf("%w: only certificates of CAs, the first of %q: the leaf is missing", ErrLeaf, name(certs[0].Subject))
+		return nil, fmt.Errorf("%w: only certificates of CAs, the first of %q: the leaf is missing", ErrLeaf, label(certs[0]))
 	}
-	return nil, fmt.Errorf("%w: it is not the key of %q", ErrKeyMismatch, name(certs[0].Subject))
+	return nil, fmt.Errorf("%w: it is not the key of %q", ErrKeyMismatch, label(certs[0]))
 }
 
 // chainOf walks from the leaf to the last issuer that is there. Every
@@ -119,19 +119,19 @@ func strayError(last, stray *x509.Certificate) error {
 	case bytes.Equal(last.RawIssuer, stray.RawSubject) && !isSelfSigned(last):
 		return checkIssued(last, stray)
 	case !stray.IsCA:
-		return fmt.Errorf("%w: a second leaf, of %q, that the key does not belong to", ErrLeaf, name(stray.Subject))
+		return fmt.Errorf("%w: a second leaf, of %q, that the key does not belong to", ErrLeaf, label(stray))
 	}
 	return fmt.Errorf("%w: %q issued nothing in the file: the chain ends with %q, issued by %q",
-		ErrChain, name(stray.Subject), name(last.Subject), name(last.Issuer))
+		ErrChain, label(stray), label(last), name(last.Issuer))
 }
 
 // checkIssued refuses an issuer that did not sign the certificate.
 func checkIssued(c, issuer *x509.Certificate) error {
 	if !bytes.Equal(c.RawIssuer, issuer.RawSubject) {
-		return fmt.Errorf("%w: %q was issued by %q, not by %q", ErrChain, name(c.Subject), name(c.Issuer), name(issuer.Subject))
+		return fmt.Errorf("%w: %q was issued by %q, not by %q", ErrChain, label(c), name(c.Issuer), label(issuer))
 	}
 	if err := c.CheckSignatureFrom(issuer); err != nil {
-		return fmt.Errorf("%w: %q has the name of the issuer of %q, but the signature does not hold: %w", ErrChain, name(issuer.Subject), name(c.Subject), err)
+		return fmt.Errorf("%w: %q has the name of the issuer of %q, but the signature does not hold: %w", ErrChain, label(issuer), label(c), err)
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func parsePath(b Bundle) ([]*x509.Certificate, error) {
 			return nil, fmt.Errorf("%w: certificate %d: %w", ErrFormat, i+1, err)
 		}
 		if slices.ContainsFunc(path, c.Equal) {
-			return nil, fmt.Errorf("%w: %q is in it twice", ErrChain, name(c.Subject))
+			return nil, fmt.Errorf("%w: %q is in it twice", ErrChain, label(c))
 		}
 		path = append(path, c)
 	}
@@ -97,7 +97,7 @@ func checkPair(b Bundle, leaf *x509.Certificate) error {
 		return err
 	}
 	if !isKeyOf(key, leaf) {
-		return fmt.Errorf("%w: it is not the key of %q", ErrKeyMismatch, name(leaf.Subject))
+		return fmt.Errorf("%w: it is not the key of %q", ErrKeyMismatch, label(leaf))
 	}
 	again, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -117,14 +117,14 @@ func checkUse(leaf *x509.Certificate) error {
 		slices.Contains(usages, x509.ExtKeyUsageServerAuth) || slices.Contains(usages, x509.ExtKeyUsageAny)
 	switch {
 	case leaf.IsCA && !isSelfSigned(leaf):
-		return fmt.Errorf("%w: %q is a CA", ErrLeaf, name(leaf.Subject))
+		return fmt.Errorf("%w: %q is a CA", ErrLeaf, label(leaf))
 	case !server:
-		return fmt.Errorf("%w: %q is not for TLS servers (extended key usage)", ErrLeaf, name(leaf.Subject))
+		return fmt.Errorf("%w: %q is not for TLS servers (extended key usage)", ErrLeaf, label(leaf))
 	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
-		return fmt.Errorf("%w: the key of %q must not sign handshakes (key usage)", ErrLeaf, name(leaf.Subject))
+		return fmt.Errorf("%w: the key of %q must not sign handshakes (key usage)", ErrLeaf, label(leaf))
 	case len(leaf.UnhandledCriticalExtensions) > 0:
 		return fmt.Errorf("%w: %q has the critical extension %s that is not known here (a precertificate has one)",
-			ErrLeaf, name(leaf.Subject), leaf.UnhandledCriticalExtensions[0])
+			ErrLeaf, label(leaf), leaf.UnhandledCriticalExtensions[0])
 	}
 	return nil
 }
@@ -133,10 +133,10 @@ func (p Policy) checkTimes(path []*x509.Certificate) error {
 	for _, c := range path {
 		if p.Now.Before(c.NotBefore) {
 			return fmt.Errorf("%w: %q begins at %s, now is %s: is this host's clock right?",
-				ErrNotYetValid, name(c.Subject), instant(c.NotBefore), instant(p.Now))
+				ErrNotYetValid, label(c), instant(c.NotBefore), instant(p.Now))
 		}
 		if p.Now.After(c.NotAfter) && !p.AllowExpired {
-			return fmt.Errorf("%w: %q ended at %s, now is %s", ErrExpired, name(c.Subject), instant(c.NotAfter), instant(p.Now))
+			return fmt.Errorf("%w: %q ended at %s, now is %s", ErrExpired, label(c), instant(c.NotAfter), instant(p.Now))
 		}
 	}
 	return nil
@@ -158,14 +158,14 @@ func (p Policy) checkPath(path []*x509.Certificate) error {
 			return err
 		}
 		if isSelfSigned(c) {
-			return fmt.Errorf("%w: it has the root %q: clients have their own", ErrChain, name(c.Subject))
+			return fmt.Errorf("%w: it has the root %q: clients have their own", ErrChain, label(c))
 		}
 	}
 	switch {
 	case len(path) > 1:
 		return verify(path)
 	case isSelfSigned(leaf) && !p.AllowSelfSigned:
-		return fmt.Errorf("%w: %q: no client trusts it", ErrSelfSigned, name(leaf.Subject))
+		return fmt.Errorf("%w: %q: no client trusts it", ErrSelfSigned, label(leaf))
 	case !isSelfSigned(leaf) && !p.AllowNoChain:
 		return fmt.Errorf("%w: it is empty: add the certificate of the issuer %q, or allow a missing chain if that is a root",
 			ErrChain, name(leaf.Issuer))
@@ -178,12 +178,12 @@ func (p Policy) checkPath(path []*x509.Certificate) error {
 func (p Policy) checkStrength(c *x509.Certificate) error {
 	if k, ok := c.PublicKey.(*rsa.PublicKey); ok {
 		if err := checkRSA(k, p.MinRSABits); err != nil {
-			return fmt.Errorf("%q: %w", name(c.Subject), err)
+			return fmt.Errorf("%q: %w", label(c), err)
 		}
 	}
 	switch c.SignatureAlgorithm {
 	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.DSAWithSHA256, x509.ECDSAWithSHA1:
-		return fmt.Errorf("%w: %q is signed with %s", ErrWeakKey, name(c.Subject), c.SignatureAlgorithm)
+		return fmt.Errorf("%w: %q is signed with %s", ErrWeakKey, label(c), c.SignatureAlgorithm)
 	}
 	return nil
 }

@@ -11,8 +11,20 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
-// maxIssuer is the longest Info.Issuer in characters.
-const maxIssuer = 64
+// maxPrinted is the longest name that is shown, in characters.
+const maxPrinted = 64
+
+// label is what errors call a certificate: its subject, which many leaves leave
+// empty, else its first name, else its serial number.
+func label(c *x509.Certificate) string {
+	if s := name(c.Subject); s != "" {
+		return s
+	}
+	if len(c.DNSNames) > 0 {
+		return printable(c.DNSNames[0])
+	}
+	return fmt.Sprintf("serial number %x", c.SerialNumber)
+}
 
 // name is a short printable name: the common name, else the organization, else
 // all of it.
@@ -24,13 +36,17 @@ func name(n pkix.Name) string {
 	if s == "" {
 		s = n.String()
 	}
+	return printable(s)
+}
+
+func printable(s string) string {
 	rs := []rune(s)
 	for i, r := range rs {
 		if !unicode.IsPrint(r) {
 			rs[i] = '?'
 		}
 	}
-	return string(rs[:min(len(rs), maxIssuer)])
+	return string(rs[:min(len(rs), maxPrinted)])
 }
 
 // dnsNames are the names in the certificate as Info has them. Addresses, mail
