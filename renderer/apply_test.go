@@ -94,6 +94,9 @@ func TestApplyRollsBackWhenReloadFailsSilently(t *testing.T) {
 	if o.Reload.Result != fleet.ReloadRolledBack || o.Reload.Release != 2 || o.Proved || !slices.Contains(codes(o), CodeReleaseRolledBack) {
 		t.Errorf("Apply() = %+v, want release 2 rolled back", o)
 	}
+	if want := "bind() to " + taken + " failed"; !strings.Contains(o.Reload.Err, want) || strings.Count(o.Reload.Err, want) != 1 {
+		t.Errorf("Apply() = %q, want %q in it once", o.Reload.Err, want)
+	}
 	if a := g.active(t); a.Release != 1 || !a.Good {
 		t.Errorf("Active() = %+v, want release 1, good", a)
 	}

@@ -18,8 +18,9 @@ type Inspection struct {
 	SessionTimeout time.Duration    // the longest ssl_session_timeout of the listeners' default servers
 	Problems       []fleet.Problem  // include-missing, ticket-key-hidden, config-unparsed
 
-	parsed     bool // in full: every listener is known
-	ownTimeout bool // the operator sets ssl_session_timeout at http level
+	parsed     bool   // in full: every listener is known
+	errorLog   string // main error log; "" if not known
+	ownTimeout bool   // the operator sets ssl_session_timeout at http level
 }
 
 // Inspect asks nginx for its version and reads its configuration through all
@@ -40,7 +41,7 @@ func (r *Renderer) Inspect(ctx context.Context) (Inspection, error) {
 }
 
 func (r *Renderer) inspect(c *config) Inspection {
-	in := Inspection{parsed: true}
+	in := Inspection{parsed: true, errorLog: c.errorLog()}
 	if why := c.unread(); why != nil {
 		in.parsed = false
 		in.Problems = append(in.Problems, unparsed(why))

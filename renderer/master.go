@@ -70,8 +70,8 @@ func (r *Renderer) isBinary(base string) bool {
 	if base == filepath.Base(r.cfg.Binary) {
 		return true
 	}
-	real, err := filepath.EvalSymlinks(r.cfg.Binary)
-	return err == nil && base == filepath.Base(real)
+	target, err := filepath.EvalSymlinks(r.cfg.Binary)
+	return err == nil && base == filepath.Base(target)
 }
 
 func (r *Renderer) checkConfigFile(ctx context.Context, p process, refuse func(string) error) error {

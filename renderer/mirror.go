@@ -61,7 +61,7 @@ func (c *config) chain() []at {
 	var found []at
 	var walk func(file string, ds []*directive) bool
 	walk = func(file string, ds []*directive) bool {
-		any := false
+		leading := false
 		for _, d := range ds {
 			yes := c.isOurInclude(d)
 			if !yes {
@@ -76,9 +76,9 @@ func (c *config) chain() []at {
 			if yes {
 				found = append(found, at{d, file})
 			}
-			any = walk(file, d.Block) || yes || any
+			leading = walk(file, d.Block) || yes || leading
 		}
-		return any
+		return leading
 	}
 	walk(c.payload.Config[0].File, c.payload.Config[0].Parsed)
 	return found

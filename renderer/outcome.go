@@ -27,6 +27,7 @@ type change struct {
 	back    uint64 // release to go back to; 0 is none at all
 	hasBack bool   // going back is possible
 	flipped bool   // current has been changed
+	logFrom int64  // where nginx's error log ended before the reload
 	before  proofs // what the listeners showed before the reload
 }
 

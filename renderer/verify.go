@@ -24,7 +24,7 @@ func (r *Renderer) reloadAndVerify(ctx context.Context, c *change, master proces
 	case ctx.Err() != nil || errors.Is(err, ErrNotNginx):
 		return Outcome{}, err
 	}
-	return r.takeBack(ctx, c, master, r.explain(ctx, err))
+	return r.takeBack(ctx, c, master, r.explain(ctx, c, err))
 }
 
 // reloadOnce sends HUP and waits for the proof.
@@ -33,6 +33,7 @@ func (r *Renderer) reloadOnce(ctx context.Context, c *change, master process) (p
 	if err != nil {
 		return proofs{}, err
 	}
+	c.logFrom = logEnd(c.in.errorLog)
 	if err := r.reload(ctx, master); err != nil {
 		return proofs{}, err
 	}
@@ -91,14 +92,22 @@ func (r *Renderer) accept(ctx context.Context, c *change, master process, ps pro
 	return o, nil
 }
 
-// explain adds to a failed verification what nginx -t says, because nginx
-// tells a failed reload only to its log.
-func (r *Renderer) explain(ctx context.Context, cause error) error {
+// explain adds to a failed verification what nginx -t and nginx's error log
+// say, because nginx tells a failed reload to nobody else.
+func (r *Renderer) explain(ctx context.Context, c *change, cause error) error {
 	var refused *refusal
 	if err := r.test(ctx, r.cfg.ConfigFile); errors.As(err, &refused) {
 		return fmt.Errorf("%w: %w", cause, refused)
 	}
-	return cause
+	if c.in.errorLog == "" {
+		return cause
+	}
+	lines, err := logSince(c.in.errorLog, c.logFrom)
+	if err != nil || len(lines) == 0 {
+		r.cfg.Log.Debug("nothing in nginx's error log", "err", err)
+		return cause
+	}
+	return fmt.Errorf("%w: nginx's error log: %s", cause, strings.Join(lines, "; "))
 }
 
 // takeBack makes the release before current again and proves that nginx
