@@ -100,6 +100,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		add("watch events", func(ctx context.Context) error {
 			return a.store.WatchEvents(ctx, handlers.EventNames(), a.hub.observe)
 		})
+	} else {
+		add("remember old events", a.rememberOld)
 	}
 	if a.cfg.Leader.Eligible {
 		add("campaign", func(ctx context.Context) error {
@@ -113,6 +115,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	err := g.Run()
 	a.log.Info("agent stopped", "fleet", a.cfg.Fleet, "node", a.cfg.Node, "err", err)
 	return err
+}
+
+// rememberOld looks once at the events that Consul has buffered, so that what
+// watch handlers bring of them is not taken for new.
+func (a *Agent) rememberOld(ctx context.Context) error {
+	events, err := a.store.Events(ctx)
+	if err != nil {
+		a.log.Debug("old events not readable", "err", err)
+	} else {
+		a.hub.baseline(events)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 func openStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {

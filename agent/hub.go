@@ -72,20 +72,37 @@ func openHub(fleetName, stateDir string, acceptKeys bool, log hclog.Logger, p *p
 }
 
 // Accept takes events that a watch handler handed over: the whole buffer of
-// Consul, again and again.
+// Consul, again and again. An empty one says that all that follows are new.
 func (h *hub) Accept(events []fleet.Event) error {
+	h.log.Debug("events handed over", "count", len(events))
 	h.take(events, len(events) > 1)
 	return nil
+}
+
+// baseline takes the buffer as it was when the agent started, for an agent
+// that only handlers bring events: nothing in it is new, unless the agent
+// remembers an earlier run.
+func (h *hub) baseline(events []fleet.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.primed {
+		h.note(events, true)
+	}
 }
 
 // observe takes the buffer as the agent's own watch reads it.
 func (h *hub) observe(events []fleet.Event) { h.take(events, true) }
 
-// take notes what is new. A first look with nothing remembered cannot tell
-// old from new: it only remembers, if baseline says that old ones are likely.
 func (h *hub) take(events []fleet.Event, baseline bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.note(events, baseline)
+}
+
+// note keeps what is new; the caller holds the lock. A first look with nothing
+// remembered cannot tell old from new: it only remembers, if baseline says
+// that old ones are likely.
+func (h *hub) note(events []fleet.Event, baseline bool) {
 	onlyRemember := !h.primed && baseline
 	news := !h.primed
 	h.primed = true

@@ -101,3 +101,29 @@ func TestHubReportsWhatItRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestHubTakesABurstForNewAfterAnEmptyList(t *testing.T) {
+	h := newHub(t, t.TempDir())
+	for _, events := range [][]fleet.Event{nil, {rotateEvent(1), rotateEvent(2)}} {
+		if err := h.Accept(events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pending(t, h, 2, "a handler's empty list, then two events at once")
+}
+
+func TestHubBaselineIsOnlyForTheFirstStart(t *testing.T) {
+	dir := t.TempDir()
+	h := newHub(t, dir)
+	h.baseline([]fleet.Event{rotateEvent(1)})
+	if err := h.Accept([]fleet.Event{rotateEvent(1), rotateEvent(2), rotateEvent(3)}); err != nil {
+		t.Fatal(err)
+	}
+	pending(t, h, 2, "one event was there at the start, then two came")
+	h = newHub(t, dir)
+	h.baseline([]fleet.Event{rotateEvent(3), rotateEvent(4)})
+	if err := h.Accept([]fleet.Event{rotateEvent(3), rotateEvent(4)}); err != nil {
+		t.Fatal(err)
+	}
+	pending(t, h, 1, "an event that came while the agent was down")
+}

@@ -28,9 +28,6 @@ func handleEvent(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(events) == 0 {
-		return nil
-	}
 	socket := c.String("socket")
 	if socket == "" {
 		cfg, err := load(c)
@@ -39,7 +36,8 @@ func handleEvent(c *cli.Context) error {
 		}
 		socket = cfg.Socket
 	}
-	if err := status.NewClient(socket).HandOver(c.Context, input); err != nil {
+	// An empty list, with which every watch starts, may come before the agent.
+	if err := status.NewClient(socket).HandOver(c.Context, input); err != nil && len(events) > 0 {
 		return hinted{fmt.Errorf("hand over %d events: %w", len(events), err), "is the agent running, and may this user write to its socket (socket_group)?"}
 	}
 	return nil
