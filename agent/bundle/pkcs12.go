@@ -81,7 +81,7 @@ func fromPKCS12(data []byte, password fleet.Secret) (Bundle, error) {
 
 // checkIterations reads how often the password is hashed for the MAC, which is
 // verified before anything else: whoever does not know the password cannot keep
-// this process busy.
+// this process busy. A file without a MAC is read with the empty password only.
 func checkIterations(data []byte) error {
 	var p pfx
 	if rest, err := asn1.Unmarshal(data, &p); err != nil || len(rest) > 0 {
