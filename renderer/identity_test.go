@@ -1,12 +1,15 @@
 package renderer
 
 import (
+	"context"
 	"errors"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
@@ -30,15 +33,13 @@ func TestApplySignalsNobodyElse(t *testing.T) {
 		"another nginx": func(t *testing.T) (int, string) {
 			other := testkit.NewNginx(t, testkit.NginxOptions{})
 			other.Start(t)
+			waitWorkers(t, other.PID())
 			return other.PID(), other.ConfigFile
 		},
 		"a worker of our nginx's kind": func(t *testing.T) (int, string) {
 			other := testkit.NewNginx(t, testkit.NginxOptions{})
 			other.Start(t)
-			ws, err := workers(other.PID())
-			if err != nil || len(ws) == 0 {
-				t.Fatalf("workers() = %v, %v", ws, err)
-			}
+			ws := waitWorkers(t, other.PID())
 			return ws[0].pid, workerTitle
 		},
 	}
@@ -183,10 +184,7 @@ func TestEndWorkerSparesOtherProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ws, err := workers(master.pid)
-	if err != nil || len(ws) != 1 {
-		t.Fatalf("workers() = %v, %v, want one", ws, err)
-	}
+	ws := waitWorkers(t, master.pid)
 	if err := endWorker(ws[0], master); err != nil {
 		t.Errorf("endWorker(a worker in service) = %v, want nil", err)
 	}
@@ -195,5 +193,47 @@ func TestEndWorkerSparesOtherProcesses(t *testing.T) {
 	}
 	if log := g.nginx.ErrorLog(); strings.Contains(log, syscall.SIGTERM.String()) {
 		t.Errorf("a worker was ended:\n%s", log)
+	}
+}
+
+// waitWorkers waits until a master has started its workers, and so has taken
+// its own title.
+func waitWorkers(t *testing.T, master int) (ws []process) {
+	t.Helper()
+	testkit.Eventually(t, 10*time.Second, "workers", func() (err error) {
+		if ws, err = workers(master); err == nil && len(ws) == 0 {
+			err = errors.New("none")
+		}
+		return err
+	})
+	return ws
+}
+
+func TestMasterWaitsForAStartingNginx(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, testkit.NginxOptions{})
+	// An nginx that reads its configuration from a pipe has no title yet.
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), g.cfg.Binary, "-c", pipe)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(cmd.Process.Kill(), ignoreKilled(cmd.Wait())); err != nil {
+			t.Error(err)
+		}
+	})
+	write(t, g.nginx.PIDFile, strconv.Itoa(cmd.Process.Pid))
+	ctx, cancel := context.WithTimeout(t.Context(), 4*lookEvery)
+	defer cancel()
+	began := time.Now()
+	if _, err := g.master(ctx); !errors.Is(err, ErrNotNginx) {
+		t.Errorf("master() = %v, want %v", err, ErrNotNginx)
+	}
+	if waited := time.Since(began); waited < 3*lookEvery {
+		t.Errorf("master() gave up after %s, want it to wait for the title", waited)
 	}
 }

@@ -10,11 +10,15 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // errNotRunning means that no nginx runs: no pid file, an empty one (nginx -t
 // makes one), or one that names no process.
 var errNotRunning = errors.New("nginx is not running")
+
+// titleTime is how long a starting nginx may be without its title.
+const titleTime = 2 * time.Second
 
 // master finds the nginx master process. The error is errNotRunning, or wraps
 // ErrNotNginx when the pid file names something else.
@@ -34,7 +38,7 @@ func (r *Renderer) master(ctx context.Context) (process, error) {
 	if err != nil || pid <= 1 {
 		return process{}, fmt.Errorf("read pid of nginx in %s: %w: %.40q", r.cfg.PIDFile, ErrNotNginx, trimmed)
 	}
-	p, err := readProcess(pid)
+	p, err := r.started(ctx, pid)
 	if errors.Is(err, fs.ErrNotExist) {
 		return process{}, errNotRunning
 	}
@@ -45,6 +49,29 @@ func (r *Renderer) master(ctx context.Context) (process, error) {
 		return process{}, err
 	}
 	return p, nil
+}
+
+// started reads a process. nginx writes its pid file a moment before it takes
+// its title, so a process of our binary without one is looked at again.
+func (r *Renderer) started(ctx context.Context, pid int) (p process, err error) {
+	ctx, cancel := context.WithTimeout(ctx, titleTime)
+	defer cancel()
+	late := poll(ctx, lookEvery, func(context.Context) (bool, error) {
+		if p, err = readProcess(pid); err != nil || strings.HasPrefix(p.title, "nginx: ") {
+			return true, nil
+		}
+		return !r.runsBinary(pid), nil
+	})
+	if late != nil {
+		r.cfg.Log.Debug("nginx has no title", "pid", pid, "err", late)
+	}
+	return p, err
+}
+
+// runsBinary reports whether a process runs a program named like our nginx.
+func (r *Renderer) runsBinary(pid int) bool {
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil && r.isBinary(filepath.Base(strings.TrimSuffix(exe, " (deleted)")))
 }
 
 // identify refuses a process that is not the master of our nginx.
