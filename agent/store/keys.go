@@ -1,17 +1,31 @@
 package store
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+)
 
 // root is where all fleets live in Consul's KV.
 const root = "tlsfleet/"
 
 // The keys of a fleet, below tlsfleet/<fleet>/.
 const (
-	metaPath    = "meta"
-	leaderPath  = "leader"
-	ringPath    = "tickets/ring"
-	reportsPath = "nodes/"
+	metaPath      = "meta"
+	leaderPath    = "leader"
+	ringPath      = "tickets/ring"
+	reportsPath   = "nodes/"
+	inventoryPath = "inventory/"
+	headPath      = inventoryPath + "head"
+	shardsPath    = inventoryPath + "shards/"
+	bundlesPath   = "bundles/"
+	chainsPath    = "chains/"
 )
+
+func shardPath(number int) string       { return shardsPath + strconv.Itoa(number) }
+func bundlePath(hash fleet.Hash) string { return bundlesPath + hash.String() }
+func chainPath(chain fleet.Hash) string { return chainsPath + chain.String() }
 
 func (s *Store) key(path string) string { return root + s.fleet + "/" + path }
 

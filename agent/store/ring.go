@@ -6,7 +6,6 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
-	"github.com/tlsfleet/tlsfleet/agent/consul"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/ticket"
 )
@@ -17,6 +16,8 @@ type RingRecord struct {
 	Sealed []byte // as stored; a node may keep it on disk
 	Index  uint64 // Consul's ModifyIndex, for PutRing
 }
+
+func (r RingRecord) version() version { return version{r.Index, r.Sealed} }
 
 // SealRing makes the ring's record for this fleet.
 func (s *Store) SealRing(r fleet.Ring) ([]byte, error) {
@@ -59,12 +60,9 @@ func (s *Store) Ring(ctx context.Context) (RingRecord, error) {
 
 // getRing reads the ring; the metadata is nil if Consul gave no usable answer.
 func (s *Store) getRing(q *api.QueryOptions) (RingRecord, *api.QueryMeta, error) {
-	pair, meta, err := s.get(ringPath, q)
+	pair, meta, err := s.find(ringPath, q)
 	if err != nil {
-		return RingRecord{}, nil, err
-	}
-	if pair == nil {
-		return RingRecord{}, meta, fmt.Errorf("read %s: %w", s.key(ringPath), ErrMissing)
+		return RingRecord{}, meta, err
 	}
 	rec := RingRecord{Sealed: pair.Value, Index: pair.ModifyIndex}
 	rec.Ring, err = s.OpenRing(pair.Value)
@@ -72,16 +70,4 @@ func (s *Store) getRing(q *api.QueryOptions) (RingRecord, *api.QueryMeta, error)
 		return rec, meta, err
 	}
 	return rec, meta, nil
-}
-
-// get reads one key: a nil pair means that Consul vouches for its absence.
-func (s *Store) get(path string, q *api.QueryOptions) (*api.KVPair, *api.QueryMeta, error) {
-	pair, meta, err := s.client.KV().Get(s.key(path), q)
-	if err == nil && pair == nil {
-		err = consul.Vouched(meta)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", s.key(path), denied(err))
-	}
-	return pair, meta, nil
 }

@@ -43,6 +43,7 @@ type Store struct {
 	fleet   string
 	log     hclog.Logger
 	pace    consul.Pace
+	chains  chainCache
 }
 
 // Open makes a Store; it does not talk to Consul yet.

@@ -1,0 +1,71 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/tlsfleet/tlsfleet/agent/inventory"
+)
+
+// ShardRecord is a shard of the inventory as it was read from Consul.
+type ShardRecord struct {
+	Shard  inventory.Shard
+	Sealed []byte // as stored; a node may keep it on disk
+	Index  uint64 // Consul's ModifyIndex
+}
+
+// Shards reads the shards with these numbers. One that is missing (ErrMissing),
+// refused (ErrRecord) or not readable (ErrDenied) is in the map by its number,
+// and the others are read all the same; the error is for what ends the reading.
+// Their epochs are for the caller to compare with the head's: a lower one is an
+// old record, a higher one was written since.
+func (s *Store) Shards(ctx context.Context, numbers []int) ([]ShardRecord, map[int]error, error) {
+	paths := make([]string, len(numbers))
+	for i, n := range numbers {
+		paths[i] = shardPath(n)
+	}
+	var records []ShardRecord
+	bad := map[int]error{}
+	err := s.getAll(ctx, paths, func(i int, pair *api.KVPair, err error) {
+		var rec ShardRecord
+		if err == nil {
+			rec, err = s.shardOf(numbers[i], pair)
+		}
+		if err != nil {
+			bad[numbers[i]] = err
+			return
+		}
+		records = append(records, rec)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read shards: %w", err)
+	}
+	return records, bad, nil
+}
+
+func (s *Store) shardOf(number int, pair *api.KVPair) (ShardRecord, error) {
+	shard, err := s.OpenShard(number, pair.Value)
+	if err != nil {
+		return ShardRecord{}, err
+	}
+	return ShardRecord{Shard: shard, Sealed: pair.Value, Index: pair.ModifyIndex}, nil
+}
+
+// OpenShard reads the record of the shard with this number, from Consul or from
+// a local copy. The error wraps ErrRecord and the cause.
+func (s *Store) OpenShard(number int, sealed []byte) (inventory.Shard, error) {
+	return open(s, shardPath(number), sealed, func(plain []byte) (inventory.Shard, uint64, error) {
+		shard, err := inventory.DecodeShard(number, plain)
+		return shard, shard.Epoch, err
+	})
+}
+
+func (s *Store) sealShard(shard inventory.Shard) ([]byte, error) {
+	plain, err := inventory.EncodeShard(shard)
+	if err != nil {
+		return nil, err
+	}
+	return s.seal(shardPath(shard.Number), shard.Epoch, plain)
+}
