@@ -27,6 +27,9 @@ const Wildcard = "*."
 // inventory.Normalize makes them.
 func CheckDomain(name string) error {
 	if err := checkDomain(name); err != nil {
+		if _, notIP := netip.ParseAddr(name); notIP == nil {
+			err = errors.New("is an IP address, want a name")
+		}
 		return fmt.Errorf("%w: %.300q %w", ErrDomain, name, err)
 	}
 	return nil
@@ -38,9 +41,6 @@ func checkDomain(name string) error {
 	}
 	if len(name) > MaxDomain {
 		return fmt.Errorf("has %d characters, want at most %d", len(name), MaxDomain)
-	}
-	if _, err := netip.ParseAddr(name); err == nil {
-		return errors.New("is an IP address, want a name")
 	}
 	base, wildcard := strings.CutPrefix(name, Wildcard)
 	labels := strings.Split(base, ".")

@@ -31,11 +31,8 @@ func (w *bitWriter) put(v int64, width int) {
 	}
 }
 
-func (w *bitWriter) putText(s string) {
-	for i := range len(s) {
-		w.put(int64(s[i]), 8)
-	}
-}
+// putBytes fills up the last byte and appends whole ones.
+func (w *bitWriter) putBytes(b []byte) { w.b, w.free = append(w.b, b...), 0 }
 
 // number writes v, at most maxValue, as an exponential Golomb code of order
 // k: good for numbers near 2^k, and of bounded length for all others.
@@ -104,16 +101,15 @@ func (r *bitReader) get(width int) int64 {
 	return v
 }
 
-func (r *bitReader) getText(size int) string {
-	if r.bad || r.pos+8*size > 8*len(r.b) {
+// getBytes is the next size whole bytes, for reading only.
+func (r *bitReader) getBytes(size int) []byte {
+	start := (r.pos + 7) / 8
+	if r.bad || start+size > len(r.b) {
 		r.bad = true
-		return ""
+		return nil
 	}
-	b := make([]byte, size)
-	for i := range b {
-		b[i] = byte(r.get(8) & 0xff)
-	}
-	return string(b)
+	r.pos = 8 * (start + size)
+	return r.b[start:][:size]
 }
 
 func (r *bitReader) number(k int) int64 {

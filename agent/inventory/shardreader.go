@@ -31,11 +31,15 @@ func decodeShard(number int, b []byte) (Shard, error) {
 	if !r.bad && s.Number != number {
 		return Shard{}, fmt.Errorf("%w: it is shard %d", ErrRecord, s.Number)
 	}
-	s.Entries = r.entries(r.small(MaxEntries))
+	entries := r.entries(r.small(MaxEntries))
 	if r.bad {
 		return Shard{}, fmt.Errorf("%w: it is cut or damaged", ErrRecord)
 	}
-	slices.SortFunc(s.Entries, func(a, b fleet.Entry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(entries, func(a, b *fleet.Entry) int { return strings.Compare(a.Name, b.Name) })
+	s.Entries = slices.Grow(s.Entries, len(entries))
+	for _, e := range entries {
+		s.Entries = append(s.Entries, *e)
+	}
 	again, err := EncodeShard(s)
 	if err != nil {
 		return Shard{}, fmt.Errorf("%w: %w", ErrRecord, err)
@@ -48,21 +52,21 @@ func decodeShard(number int, b []byte) (Shard, error) {
 
 // entries reads n entries; what it returns is of use only if the reader is
 // not bad.
-func (r *bitReader) entries(n int) []fleet.Entry {
+func (r *bitReader) entries(n int) []*fleet.Entry {
 	names := r.names(n)
 	if r.bad || n == 0 {
 		return nil
 	}
-	entries := make([]fleet.Entry, n)
-	for i, name := range names {
-		entries[i] = fleet.Entry{Name: name, Removed: r.get(1) == 1}
+	entries := pointers(make([]fleet.Entry, n))
+	for i, e := range entries {
+		e.Name, e.Removed = names[i], r.get(1) == 1
 	}
 	var live []*fleet.Entry
 	changed := r.offsets(n)
-	for i := range entries {
-		entries[i].Changed = fromUnix(changed[i])
-		if !entries[i].Removed {
-			live = append(live, &entries[i])
+	for i, e := range entries {
+		e.Changed = fromUnix(changed[i])
+		if !e.Removed {
+			live = append(live, e)
 		}
 	}
 	r.live(live)
@@ -76,7 +80,7 @@ func (r *bitReader) live(entries []*fleet.Entry) {
 	}
 	var issuers []string
 	for range 1 + r.small(len(entries)-1) {
-		issuers = append(issuers, r.getText(r.small(maxIssuer)))
+		issuers = append(issuers, string(r.getBytes(r.small(maxIssuer))))
 	}
 	index, lasts := r.column(len(entries)), r.offsets(len(entries))
 	for i, e := range entries {
@@ -87,7 +91,9 @@ func (r *bitReader) live(entries []*fleet.Entry) {
 		e.Issuer = issuers[index[i]]
 		e.NotAfter = fromUnix(e.Changed.Unix() + lasts[i])
 		e.Source = sources[r.get(1)]
-		copy(e.Bundle[:], r.getText(fleet.HashSize))
+	}
+	for _, e := range entries {
+		copy(e.Bundle[:], r.getBytes(fleet.HashSize))
 	}
 }
 

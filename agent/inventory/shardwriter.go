@@ -14,8 +14,8 @@ func EncodeShard(s Shard) ([]byte, error) {
 	if err := Validate(s); err != nil {
 		return nil, fmt.Errorf("encode shard %d at epoch %d: %w", s.Number, s.Epoch, err)
 	}
-	entries := slices.Clone(s.Entries)
-	slices.SortFunc(entries, func(a, b fleet.Entry) int { return byTail(a.Name, b.Name) })
+	entries := pointers(s.Entries)
+	slices.SortFunc(entries, func(a, b *fleet.Entry) int { return byTail(a.Name, b.Name) })
 	w := newRecord(kindShard)
 	w.number(int64(s.Number), scalar)
 	w.number(fromEpoch(s.Epoch), scalar)
@@ -28,7 +28,7 @@ func EncodeShard(s Shard) ([]byte, error) {
 	if len(entries) > 0 {
 		w.putChanged(entries)
 	}
-	w.putLive(slices.DeleteFunc(entries, func(e fleet.Entry) bool { return e.Removed }))
+	w.putLive(slices.DeleteFunc(entries, func(e *fleet.Entry) bool { return e.Removed }))
 	b, err := w.finish()
 	if err != nil {
 		return nil, fmt.Errorf("encode shard %d at epoch %d: %w", s.Number, s.Epoch, err)
@@ -36,8 +36,17 @@ func EncodeShard(s Shard) ([]byte, error) {
 	return b, nil
 }
 
+// pointers are cheaper to sort than entries.
+func pointers(entries []fleet.Entry) []*fleet.Entry {
+	ps := make([]*fleet.Entry, len(entries))
+	for i := range entries {
+		ps[i] = &entries[i]
+	}
+	return ps
+}
+
 // putChanged writes which entries are tombstones, and when each was changed.
-func (w *bitWriter) putChanged(entries []fleet.Entry) {
+func (w *bitWriter) putChanged(entries []*fleet.Entry) {
 	changed := make([]int64, len(entries))
 	for i, e := range entries {
 		removed := int64(0)
@@ -52,7 +61,7 @@ func (w *bitWriter) putChanged(entries []fleet.Entry) {
 
 // putLive writes the rest of the entries that are no tombstones. How long a
 // certificate lasts from its change is alike for many, its end is not.
-func (w *bitWriter) putLive(entries []fleet.Entry) {
+func (w *bitWriter) putLive(entries []*fleet.Entry) {
 	if len(entries) == 0 {
 		return
 	}
@@ -60,7 +69,7 @@ func (w *bitWriter) putLive(entries []fleet.Entry) {
 	w.number(int64(len(issuers)-1), scalar)
 	for _, issuer := range issuers {
 		w.number(int64(len(issuer)), scalar)
-		w.putText(issuer)
+		w.putBytes([]byte(issuer))
 	}
 	index, lasts := make([]int64, len(entries)), make([]int64, len(entries))
 	for i, e := range entries {
@@ -71,14 +80,16 @@ func (w *bitWriter) putLive(entries []fleet.Entry) {
 	w.offsets(lasts)
 	for _, e := range entries {
 		w.put(int64(slices.Index(sources, e.Source)), 1)
-		w.putText(string(e.Bundle[:]))
+	}
+	for _, e := range entries {
+		w.putBytes(e.Bundle[:])
 	}
 }
 
 // sources are told by their places.
 var sources = []fleet.Source{fleet.SourceImport, fleet.SourceACME}
 
-func issuersOf(entries []fleet.Entry) []string {
+func issuersOf(entries []*fleet.Entry) []string {
 	issuers := make([]string, len(entries))
 	for i, e := range entries {
 		issuers[i] = e.Issuer
