@@ -22,7 +22,7 @@ const (
 // worlds are inventories of 100,000 names as fleets have them.
 var worlds = map[string]func(r *rand.Rand, i int) fleet.Entry{
 	// domains of customers, which have nothing in common
-	"customers": func(r *rand.Rand, i int) fleet.Entry {
+	"customers": func(r *rand.Rand, _ int) fleet.Entry {
 		tld := []string{".com", ".com", ".com", ".de", ".org", ".co.uk", ".shop"}[r.IntN(7)]
 		return random(r, letters(r, 18-len(tld))+tld)
 	},
@@ -53,11 +53,11 @@ func random(r *rand.Rand, name string) fleet.Entry {
 }
 
 // world is an inventory of n names.
-func world(make func(*rand.Rand, int) fleet.Entry, n int) [inventory.Shards]map[string]fleet.Entry {
+func world(next func(*rand.Rand, int) fleet.Entry, n int) [inventory.Shards]map[string]fleet.Entry {
 	var shards [inventory.Shards]map[string]fleet.Entry
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range n {
-		e := make(r, i)
+		e := next(r, i)
 		shard := &shards[inventory.ShardOf(e.Name)]
 		if *shard == nil {
 			*shard = map[string]fleet.Entry{}
