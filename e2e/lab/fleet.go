@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
@@ -72,6 +73,24 @@ func (f *Fleet) RoundRobin(i int) func(ctx context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		return d.DialContext(ctx, "tcp", f.Balancer.RoundRobin)
 	}
+}
+
+// Complaints are the lines of the error logs of the balancer and the nodes
+// that are not mere notices.
+func (f *Fleet) Complaints() []string {
+	logs := []string{f.Balancer.nginx.ErrorLog()}
+	for _, n := range f.Nodes {
+		logs = append(logs, n.Nginx.ErrorLog())
+	}
+	var lines []string
+	for _, l := range logs {
+		for line := range strings.Lines(l) {
+			if !strings.Contains(line, " [notice] ") {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+	}
+	return lines
 }
 
 // Reloads is how often each node has replaced its workers since it started.

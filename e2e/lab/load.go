@@ -26,13 +26,26 @@ type Load struct {
 // shortPause is the mean pause of a client that comes back soon.
 const shortPause = 100 * time.Millisecond
 
-// Run connects until ctx ends and every client has finished its connection.
-func (l Load) Run(ctx context.Context) {
-	soon := evenAtLeast2(l.Rate * (1 - l.Holders) * shortPause.Seconds())
-	var late int
+// clients is how many clients come back soon, and how many hold their ticket.
+func (l Load) clients() (soon, late int) {
+	soon = evenAtLeast2(l.Rate * (1 - l.Holders) * shortPause.Seconds())
 	if l.Holders > 0 && l.Hold > 0 {
 		late = evenAtLeast2(l.Rate * l.Holders * l.Hold.Seconds() / 2)
 	}
+	return soon, late
+}
+
+// Ramp is the time over which the clients make their first connections: slower
+// than the others, because a full handshake costs several times a resumption.
+func (l Load) Ramp() time.Duration {
+	const slower = 3
+	soon, late := l.clients()
+	return time.Duration(slower * float64(soon+late) / l.Rate * float64(time.Second))
+}
+
+// Run connects until ctx ends and every client has finished its connection.
+func (l Load) Run(ctx context.Context) {
+	soon, late := l.clients()
 	var wg sync.WaitGroup
 	for i := range soon + late {
 		longest := 2 * shortPause
@@ -49,10 +62,10 @@ func (l Load) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// visit is the life of one client: a first connection, soon so that all start
-// together, and then one after each pause.
+// visit is the life of one client: a first connection, and then one after each
+// pause.
 func (l Load) visit(ctx context.Context, c *Client, longest time.Duration) {
-	if !pause(ctx, upTo(2*shortPause)) {
+	if !pause(ctx, upTo(l.Ramp())) {
 		return
 	}
 	for {

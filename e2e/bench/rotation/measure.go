@@ -12,8 +12,9 @@ import (
 
 const (
 	nodes         = 3
-	warmUp        = 3 * time.Second // until every client has a ticket
+	warmUp        = 2 * time.Second // from every client's first connection to the first rotation
 	rotationLimit = 2 * time.Minute // for one rotation to reach every node
+	mostLines     = 5               // of each kind that explains a figure
 	mostRotations = 10              // times the rotations asked for: the run's bound
 )
 
@@ -70,6 +71,10 @@ func measure(ctx context.Context, p *lab.Program, o options, name string) error 
 		name, len(r.windows), all.Attempts, all.Lost, all.Percent(), window.Attempts, window.Percent(),
 		float64(r.reloads)/float64(nodes*len(r.windows)), all.Broken)
 	r.describe(p)
+	complaints := s.fleet.Complaints()
+	for _, line := range complaints[:min(len(complaints), mostLines)] {
+		p.Logf("  of %d complaints of nginx: %s", len(complaints), line)
+	}
 	if name != tlsfleetName {
 		return nil
 	}
@@ -79,16 +84,17 @@ func measure(ctx context.Context, p *lab.Program, o options, name string) error 
 // underLoad calls do while clients come and go, from the time they all have a
 // ticket.
 func (s *scene) underLoad(ctx context.Context, o options, r *record, do func(context.Context) error) error {
+	load := lab.Load{
+		Dial: s.fleet.Bounce, Name: lab.ServerName, Roots: s.fleet.Roots,
+		Rate: o.rate, Holders: o.holders, Hold: o.hold, Record: r.add,
+	}
 	loadCtx, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		lab.Load{
-			Dial: s.fleet.Bounce, Name: lab.ServerName, Roots: s.fleet.Roots,
-			Rate: o.rate, Holders: o.holders, Hold: o.hold, Record: r.add,
-		}.Run(loadCtx)
+		load.Run(loadCtx)
 	}()
-	err := sleep(ctx, warmUp)
+	err := sleep(ctx, load.Ramp()+warmUp)
 	if err == nil {
 		r.begin()
 		err = do(ctx)

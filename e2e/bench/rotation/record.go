@@ -106,10 +106,11 @@ func (r *record) describe(log interface{ Logf(string, ...any) }) {
 	}
 	held := r.count(func(a lab.Attempt) bool { return a.Held >= time.Second })
 	log.Logf("  ticket held 1 s or longer: %s; mean window %s", text(held), (open / time.Duration(max(1, len(r.windows)))).Round(time.Millisecond))
+	shown := 0
 	for _, a := range r.tries {
-		if a.Outcome == lab.Broken {
-			log.Logf("  first broken connection: %v", a.Err)
-			return
+		if a.Outcome == lab.Broken && !a.At.Before(r.start) && shown < mostLines {
+			shown++
+			log.Logf("  broken connection %s after the start, in a window: %t: %v", a.At.Sub(r.start).Round(time.Millisecond), r.inWindow(a), a.Err)
 		}
 	}
 }
