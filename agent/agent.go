@@ -23,7 +23,8 @@ import (
 type Options struct {
 	Version string // of tlsfleet, for the report
 	Log     hclog.Logger
-	OnStep  func(step string) // see renderer.Config; nil outside tests
+	NewLog  func(config.Log) hclog.Logger // for a changed configuration; nil: Log stays
+	OnStep  func(step string)             // see renderer.Config; nil outside tests
 }
 
 // Agent is one node's agent under one configuration.

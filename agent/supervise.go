@@ -34,8 +34,11 @@ func Supervise(ctx context.Context, path string, cfg config.Config, reload <-cha
 			o.Log.Error("configuration not usable, keeping the old one", "file", path, "err", err)
 			continue
 		}
-		o.Log.Info("configuration changed", "file", path)
 		cfg = *next
+		if o.NewLog != nil {
+			o.Log = o.NewLog(cfg.Log)
+		}
+		o.Log.Info("configuration changed", "file", path)
 	}
 }
 

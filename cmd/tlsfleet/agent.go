@@ -8,9 +8,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/urfave/cli/v2"
 
 	"github.com/tlsfleet/tlsfleet/agent"
+	"github.com/tlsfleet/tlsfleet/agent/config"
 )
 
 // stopLimit is how long the agent may take to stop. What it leaves half done
@@ -36,10 +38,11 @@ func runAgent(c *cli.Context) error {
 	reload := make(chan struct{})
 	go forward(c.Context, hup, reload)
 
+	newLog := func(l config.Log) hclog.Logger { return logger(l, c.App.ErrWriter) }
 	ended := make(chan error, 1)
 	go func() {
 		ended <- agent.Supervise(c.Context, c.String("config"), cfg, reload, agent.Options{
-			Version: version, Log: logger(cfg.Log, c.App.ErrWriter),
+			Version: version, Log: newLog(cfg.Log), NewLog: newLog,
 		})
 	}()
 	select {
