@@ -1,0 +1,61 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const stopWithin = 5 * time.Second
+
+func TestSIGTERMLeavesNginxAndServiceAlone(t *testing.T) {
+	t.Parallel()
+	f := NewFleet(t, FleetOptions{Nodes: 2})
+	tickets := f.Nodes[0].TakeTickets(t)
+	for _, n := range f.Nodes {
+		code, took := n.Agent.Stop(t)
+		if code != 0 || took > stopWithin {
+			t.Errorf("agent of %s ended with %d after %s, want 0 within %s", n.Name, code, took, stopWithin)
+		}
+		if n.Reloads() != 1 {
+			t.Errorf("nginx of %s was reloaded %d times, want once, for the first ring", n.Name, n.Reloads())
+		}
+	}
+	WantResumed(t, true, "after the agents stopped", tickets, f.Nodes...)
+	if out := f.ConsulCLI(t, "catalog", "services", "-tags").Want(t, 0).Stdout; !strings.Contains(out, f.Name) {
+		t.Errorf("services = %q, want the fleet's among them", out)
+	}
+	s := f.Status(t)
+	for _, n := range f.Nodes {
+		if st := s.Node(t, n.Name); st.Alive || !st.Waiting {
+			t.Errorf("%s = %+v, want it silent and in service", n.Name, st)
+		}
+	}
+	if s.Leader != "" {
+		t.Errorf("leader = %q, want none", s.Leader)
+	}
+}
+
+func TestSIGTERMWhileAReloadWaits(t *testing.T) {
+	t.Parallel()
+	f := NewFleet(t, FleetOptions{Nodes: 1, Settings: Settings{"reload.splay": "1s", "reload.min_interval": "1h"}})
+	n := f.Nodes[0]
+	f.CLI(t, "rotate-ticket").Want(t, 0)
+	AwaitLog(t, n.Agent, "reload scheduled", "epoch 2")
+	if code, took := n.Agent.Stop(t); code != 0 || took > stopWithin {
+		t.Errorf("agent ended with %d after %s, want 0 within %s", code, took, stopWithin)
+	}
+	n.StartAgent(t) // it forgets when the last reload was
+	f.AwaitProved(t, 2)
+}
+
+func TestSIGTERMWhileConsulHangs(t *testing.T) {
+	t.Parallel()
+	f := NewFleet(t, FleetOptions{Nodes: 1})
+	f.Consul.Freeze(t)
+	code, took := f.Nodes[0].Agent.Stop(t)
+	f.Consul.Thaw(t)
+	if code != 0 || took > stopWithin {
+		t.Errorf("agent ended with %d after %s, want 0 within %s", code, took, stopWithin)
+	}
+}
