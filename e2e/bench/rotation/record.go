@@ -98,11 +98,11 @@ func (r *record) describe(log interface{ Logf(string, ...any) }) {
 	for _, w := range r.windows {
 		open += w.to.Sub(w.from)
 	}
-	for version, name := range map[uint16]string{tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3"} {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		all := r.count(func(a lab.Attempt) bool { return a.Version == version })
 		in := r.count(func(a lab.Attempt) bool { return a.Version == version && r.inWindow(a) })
 		bare := r.count(func(a lab.Attempt) bool { return a.Version == version && !a.Ticket })
-		log.Logf("  TLS %s: %s, in windows %s, connections without a new ticket %d", name, text(all), text(in), bare.Attempts)
+		log.Logf("  %s: %s, in windows %s, connections without a new ticket %d", tls.VersionName(version), text(all), text(in), bare.Attempts)
 	}
 	held := r.count(func(a lab.Attempt) bool { return a.Held >= time.Second })
 	log.Logf("  ticket held 1 s or longer: %s; mean window %s", text(held), (open / time.Duration(max(1, len(r.windows)))).Round(time.Millisecond))
