@@ -1,15 +1,10 @@
 package agent
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -30,7 +25,7 @@ const (
 type hub struct {
 	fleet      string
 	acceptKeys bool
-	file       string // remembers the ids of events seen, over restarts
+	file       string // remembers the events seen, over restarts
 	log        hclog.Logger
 	problems   *problems
 	wake       func()
@@ -40,35 +35,7 @@ type hub struct {
 	seen    map[string]bool
 	order   []string // ids in seen, oldest first
 	pending []handlers.Request
-}
-
-type hubFile struct {
-	Seen []string `json:"seen"`
-}
-
-// openHub reads what stateDir remembers of earlier events.
-func openHub(fleetName, stateDir string, acceptKeys bool, log hclog.Logger, p *problems, wake func()) (*hub, error) {
-	h := &hub{
-		fleet: fleetName, acceptKeys: acceptKeys, file: filepath.Join(stateDir, "events.json"),
-		log: log, problems: p, wake: wake, seen: map[string]bool{},
-	}
-	data, err := os.ReadFile(h.file)
-	if errors.Is(err, os.ErrNotExist) {
-		return h, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read seen events: %w", err)
-	}
-	var f hubFile
-	if err := json.Unmarshal(data, &f); err != nil {
-		log.Warn("seen events are unreadable, starting over", "file", h.file, "err", err)
-		return h, nil
-	}
-	for _, id := range f.Seen {
-		h.remember(id)
-	}
-	h.primed = true
-	return h, nil
+	awaited map[string]time.Time // adoptions noted before a restart, until Consul brings their keys again
 }
 
 // Accept takes events that a watch handler handed over: the whole buffer of
@@ -113,6 +80,10 @@ func (h *hub) note(events []fleet.Event, baseline bool) {
 			continue
 		}
 		h.remember(req.ID)
+		if at, ok := h.awaited[req.ID]; ok {
+			req.Seen = at
+			delete(h.awaited, req.ID)
+		}
 		news = true
 		switch {
 		case onlyRemember:
@@ -128,9 +99,8 @@ func (h *hub) note(events []fleet.Event, baseline bool) {
 	if !news {
 		return
 	}
-	if err := h.save(); err != nil {
-		h.log.Warn("seen events not saved", "file", h.file, "err", err)
-	}
+	h.drop(func(handlers.Request) bool { return false })
+	h.save()
 	if len(refused) > 0 {
 		refused = refused[len(refused)-1:]
 	}
@@ -154,13 +124,19 @@ func (h *hub) settle(r *fleet.Ring, ids ...string) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var keep []handlers.Request
-	for _, q := range h.pending {
-		if !done[q.ID] && (r == nil || !r.Acted(q.ID)) && time.Since(q.Seen) < requestLife {
-			keep = append(keep, q)
-		}
+	if h.drop(func(q handlers.Request) bool { return done[q.ID] || r != nil && r.Acted(q.ID) }) {
+		h.save()
 	}
-	h.pending = keep
+}
+
+// drop forgets requests that are done with, or too old, and reports whether
+// there was one.
+func (h *hub) drop(done func(handlers.Request) bool) bool {
+	before := len(h.pending)
+	h.pending = slices.DeleteFunc(h.pending, func(q handlers.Request) bool {
+		return done(q) || time.Since(q.Seen) >= requestLife
+	})
+	return len(h.pending) < before
 }
 
 func (h *hub) remember(id string) {
@@ -173,12 +149,4 @@ func (h *hub) remember(id string) {
 		delete(h.seen, h.order[0])
 		h.order = h.order[1:]
 	}
-}
-
-func (h *hub) save() error {
-	data, err := json.Marshal(hubFile{Seen: h.order})
-	if err != nil {
-		return fmt.Errorf("encode seen events: %w", err)
-	}
-	return renameio.WriteFile(h.file, data, 0o600)
 }

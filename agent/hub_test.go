@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -58,7 +59,35 @@ func TestHubCatchesUpAfterARestart(t *testing.T) {
 	pending(t, h, 1, "an event fired while the agent was down")
 	h = newHub(t, dir)
 	h.observe([]fleet.Event{rotateEvent(1)})
-	pending(t, h, 0, "the same event after another restart")
+	pending(t, h, 1, "the same event after another restart, not acted on")
+	h.settle(nil, h.requests()[0].ID)
+	h = newHub(t, dir)
+	h.observe([]fleet.Event{rotateEvent(1)})
+	pending(t, h, 0, "the same event after it was acted on")
+}
+
+func TestHubKeepsRequestsOverARestartWithoutTheirKeys(t *testing.T) {
+	dir := t.TempDir()
+	key := bytes.Repeat([]byte{7}, fleet.KeySize128)
+	adopt := fleet.Event{ID: "key", Name: handlers.EventRefresh, Payload: []byte(base64.StdEncoding.EncodeToString(key))}
+	h := newHub(t, dir)
+	h.observe(nil)
+	h.observe([]fleet.Event{rotateEvent(1), adopt})
+	noted := h.requests()[1].Seen
+	text, err := os.ReadFile(h.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(text, adopt.Payload) || bytes.Contains(text, key) {
+		t.Errorf("the file shows the key: %s", text)
+	}
+	h = newHub(t, dir)
+	pending(t, h, 1, "after a restart, before Consul's buffer came")
+	h.observe([]fleet.Event{rotateEvent(1), adopt})
+	pending(t, h, 2, "with Consul's buffer")
+	if q := h.requests()[1]; !q.Adopt || q.Key.Len() != len(key) || !q.Seen.Equal(noted) {
+		t.Errorf("request = %+v, want the adoption noted at %s", q, noted)
+	}
 }
 
 func TestHubSurvivesAReplayOfConsulsWholeBuffer(t *testing.T) {
@@ -120,6 +149,9 @@ func TestHubBaselineIsOnlyForTheFirstStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	pending(t, h, 2, "one event was there at the start, then two came")
+	for _, q := range h.requests() {
+		h.settle(nil, q.ID)
+	}
 	h = newHub(t, dir)
 	h.baseline([]fleet.Event{rotateEvent(3), rotateEvent(4)})
 	if err := h.Accept([]fleet.Event{rotateEvent(3), rotateEvent(4)}); err != nil {
