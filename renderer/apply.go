@@ -75,18 +75,16 @@ func (r *Renderer) prepare(c *change, rel Release) error {
 		}
 	}
 	r.step(StepKeysWritten)
-	timeout := time.Duration(0)
 	c.in = r.inspection()
-	// A second ssl_session_timeout at http level would be fatal to nginx.
-	if c.in.parsed && !c.in.ownTimeout {
-		timeout = r.cfg.SessionTimeout
+	if err := r.readyTLS(c, &rel); err != nil {
+		return err
 	}
 	var err error
 	if c.back, err = r.linked(currentLink); err != nil {
 		return err
 	}
 	c.hasBack = true
-	m, err := r.stage(rel, timeout)
+	m, err := r.stage(rel, c.in)
 	if err != nil {
 		return err
 	}

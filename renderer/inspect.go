@@ -17,10 +17,15 @@ type Inspection struct {
 	Listeners      []fleet.Listener // every TLS listen socket of http servers
 	SessionTimeout time.Duration    // the longest ssl_session_timeout of the listeners' default servers
 	Problems       []fleet.Problem  // include-missing, ticket-key-hidden, config-unparsed
+	// HeldNames are the names whose files under StateDir/live nginx loads when
+	// it reads its configuration, each with the places that say so
+	// ("file:line"): a change of these needs a reload.
+	HeldNames map[string][]string
 
-	parsed     bool   // in full: every listener is known
-	errorLog   string // main error log; "" if not known
-	ownTimeout bool   // the operator sets ssl_session_timeout at http level
+	parsed   bool            // in full: every listener is known
+	errorLog string          // main error log; "" if not known
+	own      map[string]bool // directives the operator sets at http level
+	config   *config         // nil if not parsed at all
 }
 
 // Inspect asks nginx for its version and reads its configuration through all
@@ -41,18 +46,18 @@ func (r *Renderer) Inspect(ctx context.Context) (Inspection, error) {
 }
 
 func (r *Renderer) inspect(c *config) Inspection {
-	in := Inspection{parsed: true, errorLog: c.errorLog()}
+	in := Inspection{parsed: true, errorLog: c.errorLog(), config: c, HeldNames: c.heldNames(r.cfg.liveDir())}
 	if why := c.unread(); why != nil {
 		in.parsed = false
 		in.Problems = append(in.Problems, unparsed(why))
 	}
 	level := httpLevel(c)
 	// What was not read may hold the include: the release number will tell.
-	in.Included, in.ownTimeout = level.included || !in.parsed, level.ownTimeout
+	in.Included, in.own = level.included || !in.parsed, level.own
 	if !in.Included {
 		in.Problems = append(in.Problems, r.includeMissing())
 	}
-	in.Listeners, in.SessionTimeout = listeners(c, level)
+	in.Listeners, in.SessionTimeout = listeners(c, level, served{r.cfg.liveDir()})
 	in.Problems = append(in.Problems, hiddenKeys(in.Listeners, level.keyBefore)...)
 	return in
 }
@@ -81,26 +86,27 @@ func hiddenKeys(ls []fleet.Listener, before *at) []fleet.Problem {
 
 // level is what is set at http level.
 type level struct {
-	settings   settings
-	servers    []at
-	included   bool // our include was seen
-	ownTimeout bool // ssl_session_timeout outside of our release
-	keyBefore  *at  // first ssl_session_ticket_key before our include
+	settings  settings
+	servers   []at
+	included  bool            // our include was seen
+	own       map[string]bool // directives outside of our release
+	keyBefore *at             // first ssl_session_ticket_key before our include
 }
 
 func httpLevel(c *config) level {
-	var l level
+	l := level{own: map[string]bool{}}
 	for _, d := range c.http() {
 		ours := c.isOurs(d.file)
 		switch d.Directive.Directive {
 		case "server":
 			l.servers = append(l.servers, d)
-		case "ssl_session_timeout":
-			l.ownTimeout = l.ownTimeout || !ours
 		case "ssl_session_ticket_key":
 			if !ours && !l.included && l.keyBefore == nil {
 				l.keyBefore = &d
 			}
+		}
+		if !ours {
+			l.own[d.Directive.Directive] = true
 		}
 		l.included = l.included || c.isOurInclude(d.Directive)
 		l.settings.read(d)

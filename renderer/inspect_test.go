@@ -183,9 +183,9 @@ func TestInspectFindsIncludeTimeoutAndProblems(t *testing.T) {
 			for _, p := range in.Problems {
 				codes = append(codes, p.Code)
 			}
-			if in.Included != tt.included || in.ownTimeout != tt.own || in.SessionTimeout != tt.timeout || !slices.Equal(codes, tt.codes) {
+			if in.Included != tt.included || in.own["ssl_session_timeout"] != tt.own || in.SessionTimeout != tt.timeout || !slices.Equal(codes, tt.codes) {
 				t.Errorf("inspect(%s) = included %v, own timeout %v, timeout %s, problems %+v, want %v, %v, %s, %v",
-					tt.http, in.Included, in.ownTimeout, in.SessionTimeout, in.Problems, tt.included, tt.own, tt.timeout, tt.codes)
+					tt.http, in.Included, in.own["ssl_session_timeout"], in.SessionTimeout, in.Problems, tt.included, tt.own, tt.timeout, tt.codes)
 			}
 		})
 	}

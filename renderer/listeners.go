@@ -37,7 +37,7 @@ type socket struct {
 
 // listeners makes the TLS sockets of the http servers, in the order of the
 // configuration, and the longest session timeout of their default servers.
-func listeners(c *config, l level) ([]fleet.Listener, time.Duration) {
+func listeners(c *config, l level, live served) ([]fleet.Listener, time.Duration) {
 	var servers []server
 	for _, d := range l.servers {
 		servers = append(servers, readServer(c, d, l.settings))
@@ -51,7 +51,7 @@ func listeners(c *config, l level) ([]fleet.Listener, time.Duration) {
 			continue
 		}
 		longest = max(longest, sessionTimeout(def.timeout))
-		name, some := serverName(s)
+		name, some := serverName(s, live)
 		network, address := dialable(s.key, sockets)
 		ls = append(ls, fleet.Listener{
 			Network: network, Address: address, Listen: s.written,

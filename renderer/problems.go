@@ -23,6 +23,7 @@ const (
 	CodeConfigRefused      = "nginx-config-refused"  // nginx could not start from its configuration
 	CodeNginxMisidentified = "nginx-pid-file"        // the pid file names something else
 	CodeTestedAfterFlip    = "tested-after-the-flip" // no mirror could be made for nginx -t
+	CodeCertificateMissing = "certificate-missing"   // a name to be served statically has no live certificate
 )
 
 func problem(code string, s fleet.Severity, message, hint string) fleet.Problem {

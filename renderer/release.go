@@ -19,9 +19,13 @@ type Release struct {
 	Sealed []byte     // the ring as it is sealed in KV, kept for a start without Consul
 	Reason string     // for people
 	Urgent bool       // emergency: old keys and old workers go at once
+	TLS    TLSServers // servers with live certificates
 }
 
 func (rel Release) check() error {
+	if err := rel.TLS.check(); err != nil {
+		return err
+	}
 	switch rel.Mode {
 	case fleet.ModeRing:
 		return checkRing(rel.Ring)
@@ -40,6 +44,7 @@ type Active struct {
 	Key     fleet.KeyName // the key that seals; zero in mode per-host
 	Sealed  []byte        // the ring as it was given to Apply
 	Good    bool          // nginx was seen serving it
+	TLS     TLSServers    // as it was given to Apply, except static names that had no certificate
 }
 
 // Active reads from disk which release is current.
@@ -60,7 +65,7 @@ func (r *Renderer) Active() (Active, error) {
 	if err != nil {
 		return Active{}, err
 	}
-	return Active{Release: number, Mode: m.Mode, Epoch: m.Epoch, Key: m.Key, Sealed: sealed, Good: good == number}, nil
+	return Active{Release: number, Mode: m.Mode, Epoch: m.Epoch, Key: m.Key, Sealed: sealed, Good: good == number, TLS: m.TLS}, nil
 }
 
 // manifest is the file release.json of a release.
@@ -73,11 +78,12 @@ type manifest struct {
 	MadeAt  time.Time       `json:"made_at"`
 	Reason  string          `json:"reason"`
 	Urgent  bool            `json:"urgent,omitempty"`
+	TLS     TLSServers      `json:"tls,omitzero"`
 }
 
 func newManifest(number uint64, rel Release) manifest {
 	m := manifest{
-		Release: number, Mode: rel.Mode, Reason: rel.Reason, Urgent: rel.Urgent,
+		Release: number, Mode: rel.Mode, Reason: rel.Reason, Urgent: rel.Urgent, TLS: rel.TLS,
 		MadeAt: time.Now().UTC().Truncate(time.Second),
 	}
 	if rel.Mode == fleet.ModeRing {

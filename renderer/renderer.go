@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/templates"
 )
 
@@ -21,6 +23,10 @@ type Renderer struct {
 
 	mu           sync.Mutex // one change at a time
 	warnedMirror bool       // the fallback without a mirror was logged
+
+	certs   sync.Mutex               // one change of the certificates at a time; taken after mu
+	group   *int                     // of nginx's workers; nil if not yet known
+	orphans map[fleet.Hash]time.Time // bundles without a name, since when
 }
 
 // New prepares the folders and takes the lock on them: StateDir 0750,
@@ -39,7 +45,7 @@ func New(cfg Config, p Prober) (*Renderer, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("use configuration: %w", err)
 	}
-	r := &Renderer{cfg: cfg, prober: p}
+	r := &Renderer{cfg: cfg, prober: p, orphans: map[fleet.Hash]time.Time{}}
 	if err := r.open(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -56,6 +62,9 @@ func (r *Renderer) open() error {
 	}
 	r.lock = lock
 	if err := makeDir(r.cfg.releasesDir(), 0o750); err != nil {
+		return err
+	}
+	if err := r.openTree(); err != nil {
 		return err
 	}
 	if err := makeDir(r.cfg.RunDir, 0o755); err != nil {

@@ -21,11 +21,11 @@ const (
 // serverName chooses a name for SNI with which a handshake on the socket can
 // be completed; "" for none or if none is known. some reports whether any
 // server on the socket completes handshakes at all.
-func serverName(s *socket) (name string, some bool) {
+func serverName(s *socket, live served) (name string, some bool) {
 	best := 2 * ranks
 	taken := map[string]bool{}
 	consider := func(srv server, n string, rank int) {
-		if !srv.handshakes() {
+		if !srv.handshakes() || srv.isLive() {
 			return
 		}
 		if strings.Contains(srv.certificate, "$") {
@@ -37,6 +37,15 @@ func serverName(s *socket) (name string, some bool) {
 	}
 	consider(s.servers[s.first], "", rankNone)
 	for _, srv := range s.servers {
+		if srv.isLive() {
+			if n := live.pick(srv.names); n != "" {
+				some = true
+				if ranks <= best {
+					name, best = n, ranks
+				}
+			}
+			continue
+		}
 		for _, written := range srv.names {
 			n, rank := probeName(written)
 			// nginx gives a name to the first server that has it.

@@ -8,15 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/templates"
 )
 
 // stage writes the next release into its folder, complete or not at all.
-// timeout is what ssl_session_timeout is set to; 0 sets none.
-func (r *Renderer) stage(rel Release, timeout time.Duration) (manifest, error) {
+// in says what the operator sets at http level.
+func (r *Renderer) stage(rel Release, in Inspection) (manifest, error) {
 	numbers, err := r.releases()
 	if err != nil {
 		return manifest{}, err
@@ -26,7 +25,7 @@ func (r *Renderer) stage(rel Release, timeout time.Duration) (manifest, error) {
 		number = numbers[len(numbers)-1] + 1
 	}
 	m := newManifest(number, rel)
-	files, err := r.render(m, timeout)
+	files, err := r.render(m, in)
 	if err != nil {
 		return manifest{}, err
 	}
@@ -44,10 +43,21 @@ func (r *Renderer) stage(rel Release, timeout time.Duration) (manifest, error) {
 	return m, r.checkStaged(m, files)
 }
 
-func (r *Renderer) render(m manifest, timeout time.Duration) ([]templates.File, error) {
+func (r *Renderer) render(m manifest, in Inspection) ([]templates.File, error) {
 	v := templates.Values{
 		Release: m.Release, ReleaseAddress: r.cfg.ReleaseAddress, DefaultServers: r.cfg.DefaultServers,
-		PerHost: m.Mode == fleet.ModePerHost, SessionTimeout: timeout,
+		PerHost: m.Mode == fleet.ModePerHost,
+	}
+	// A second directive of a kind at http level would be fatal to nginx.
+	if in.parsed && !in.own["ssl_session_timeout"] {
+		v.SessionTimeout = r.cfg.SessionTimeout
+	}
+	if m.TLS.Mode != TLSNone {
+		servers, err := m.TLS.values(r.cfg.liveDir(), in.own)
+		if err != nil {
+			return nil, err
+		}
+		v.TLS = &servers
 	}
 	for _, name := range m.Keys {
 		v.KeyFiles = append(v.KeyFiles, r.cfg.keyFile(name))

@@ -20,7 +20,7 @@ const (
 	DefaultFile = "20-default.conf"
 )
 
-// Names lists the files of a release in the order nginx reads them.
+// Names lists the files that every release has, in the order nginx reads them.
 func Names() []string { return []string{TicketsFile, ReleaseFile, DefaultFile} }
 
 // Values are what a release is rendered from.
@@ -31,6 +31,7 @@ type Values struct {
 	KeyFiles       []string      // absolute paths, the key that seals first
 	SessionTimeout time.Duration // ssl_session_timeout, whole seconds; 0 writes none
 	DefaultServers []string      // listen parameters, such as "443 ssl"
+	TLS            *TLS          // servers with live certificates; nil for none
 }
 
 // File is one rendered file.
@@ -39,13 +40,15 @@ type File struct {
 	Text []byte
 }
 
-// Render makes the files of a release, in the order of Names. The same values
+// Render makes the files of a release, in the order of Names and then TLSFile. The same values
 // give the same bytes.
 func Render(v Values) ([]File, error) {
 	if err := check(v); err != nil {
 		return nil, err
 	}
-	set, err := template.New("").Funcs(template.FuncMap{"quote": Quote, "listen": listen}).ParseFS(sources, "nginx/*.conf")
+	set, err := template.New("").Funcs(template.FuncMap{
+		"quote": Quote, "listen": listen, "listenOf": listenOf, "quoteRoot": quoteRoot,
+	}).ParseFS(sources, "nginx/*.conf")
 	if err != nil {
 		return nil, fmt.Errorf("parse nginx templates: %w", err)
 	}
@@ -57,7 +60,11 @@ func Render(v Values) ([]File, error) {
 		}
 		files = append(files, File{Name: name, Text: text.Bytes()})
 	}
-	return files, nil
+	more, err := renderTLS(set, v.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("render release %d: %w", v.Release, err)
+	}
+	return append(files, more...), nil
 }
 
 func check(v Values) error {

@@ -1,0 +1,76 @@
+package renderer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// Bounds of the local copy of the inventory.
+const (
+	inventoryHead   = "head"
+	inventoryShards = 1024
+	maxSealed       = 1 << 20
+)
+
+// SaveInventory keeps a sealed record of the inventory for a start without
+// Consul: name is "head" or the number of a shard. It is replaced by rename.
+func (r *Renderer) SaveInventory(name string, sealed []byte) error {
+	if !isInventory(name) {
+		return fmt.Errorf("save inventory: no record is named %.40q", name)
+	}
+	if len(sealed) > maxSealed {
+		return fmt.Errorf("save inventory %s: %d bytes, want at most %d", name, len(sealed), maxSealed)
+	}
+	r.certs.Lock()
+	defer r.certs.Unlock()
+	if err := writeFile(filepath.Join(r.cfg.inventoryDir(), name), sealed, 0o600); err != nil {
+		return fmt.Errorf("save inventory %s: %w", name, err)
+	}
+	return nil
+}
+
+// Inventory reads what SaveInventory kept, by name. Records that cannot be
+// read are named in the error; the map has all others.
+func (r *Renderer) Inventory() (map[string][]byte, error) {
+	entries, err := os.ReadDir(r.cfg.inventoryDir())
+	if err != nil {
+		return nil, fmt.Errorf("read inventory: %w", err)
+	}
+	records := map[string][]byte{}
+	var errs []error
+	for _, e := range entries {
+		if !isInventory(e.Name()) {
+			continue
+		}
+		sealed, err := readSealed(filepath.Join(r.cfg.inventoryDir(), e.Name()))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			errs = append(errs, fmt.Errorf("read inventory: %w", err))
+		default:
+			records[e.Name()] = sealed
+		}
+	}
+	return records, errors.Join(errs...)
+}
+
+func readSealed(path string) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxSealed {
+		return nil, fmt.Errorf("%s: %w", path, ErrForeign)
+	}
+	return os.ReadFile(path)
+}
+
+// isInventory reports whether name is that of a record, in its one spelling.
+func isInventory(name string) bool {
+	n, err := strconv.Atoi(name)
+	return name == inventoryHead || err == nil && n >= 0 && n < inventoryShards && strconv.Itoa(n) == name
+}

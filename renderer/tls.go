@@ -1,0 +1,197 @@
+package renderer
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/templates"
+)
+
+// TLSMode is how nginx gets certificates.
+type TLSMode string
+
+// Modes of TLSServers.
+const (
+	TLSNone     TLSMode = ""         // tlsfleet renders no servers
+	TLSVariable TLSMode = "variable" // read at each full handshake: a renewal needs no reload
+	TLSStatic   TLSMode = "static"   // one server for each name, loaded at each reload
+)
+
+// NameMode is which names variable mode answers to.
+type NameMode string
+
+// Kinds of names.
+const (
+	NamesOpen   NameMode = "open"   // every name that has a certificate, in lower case; a new one needs no release
+	NamesListed NameMode = "listed" // those in the list, in any case
+)
+
+// TLSServers is what a release renders of servers with live certificates. The
+// zero value renders nothing.
+type TLSServers struct {
+	Mode  TLSMode  `json:"mode"`
+	Names NameMode `json:"names,omitempty"` // mode variable
+	// List has names as fleet.CheckDomain takes them, sorted, each once. With
+	// open names it needs only the wildcards and every name below one of
+	// them, which they would hide otherwise; others change nothing.
+	List []string `json:"list,omitempty"`
+	// Listen has the parameters of each listen directive, without
+	// default_server: "443 ssl http2".
+	Listen []string `json:"listen,omitempty"`
+	// ServerInclude is the absolute path, or pattern, of the operator's files
+	// with what belongs into each server: locations, headers. May be empty.
+	ServerInclude string `json:"server_include,omitempty"`
+	Cache         bool   `json:"cache,omitempty"` // ssl_certificate_cache, nginx 1.27.4 and newer; mode variable
+}
+
+// staticNames is up to how many names static servers are chosen for.
+const staticNames = 200
+
+// PickTLSMode chooses the mode for an nginx version and a number of names:
+// handshakes by variable cost several times the CPU of static ones until nginx
+// can cache certificates (1.27.4), while a reload of static ones grows with
+// the number of names. An unknown version counts as an old one.
+func PickTLSMode(version string, names int) (mode TLSMode, cache bool) {
+	switch {
+	case atLeast(version, 1, 27, 4):
+		return TLSVariable, true
+	case names <= staticNames:
+		return TLSStatic, false
+	}
+	return TLSVariable, false
+}
+
+// atLeast compares a version such as "1.22.1" number by number.
+func atLeast(version string, want ...int) bool {
+	parts := strings.Split(version, ".")
+	for i, w := range want {
+		if i >= len(parts) {
+			return false
+		}
+		n, err := strconv.Atoi(parts[i])
+		if err != nil || n < w {
+			return false
+		}
+		if n > w {
+			return true
+		}
+	}
+	return true
+}
+
+func (t TLSServers) check() error {
+	switch t.Mode {
+	case TLSNone:
+		return nil
+	case TLSVariable:
+		if t.Names != NamesOpen && t.Names != NamesListed {
+			return fmt.Errorf("make release: TLS names %q", t.Names)
+		}
+	case TLSStatic:
+		if t.Cache {
+			return fmt.Errorf("make release: a certificate cache in TLS mode %s", t.Mode)
+		}
+	default:
+		return fmt.Errorf("make release: TLS mode %q", t.Mode)
+	}
+	if len(t.Listen) == 0 {
+		return fmt.Errorf("make release: TLS mode %s without a listen", t.Mode)
+	}
+	if t.ServerInclude != "" && !filepath.IsAbs(t.ServerInclude) {
+		return fmt.Errorf("make release: the file for servers %q is not an absolute path", t.ServerInclude)
+	}
+	for i, name := range t.List {
+		if err := fleet.CheckDomain(name); err != nil {
+			return fmt.Errorf("make release: %w", err)
+		}
+		if i > 0 && t.List[i-1] >= name {
+			return fmt.Errorf("make release: TLS names are not sorted at %s", name)
+		}
+	}
+	return nil
+}
+
+// rendered is the list as far as nginx has to know it.
+func (t TLSServers) rendered() []string {
+	if t.Mode != TLSVariable || t.Names != NamesOpen {
+		return t.List
+	}
+	wild := map[string]bool{}
+	for _, name := range t.List {
+		if base, ok := strings.CutPrefix(name, fleet.Wildcard); ok {
+			wild[base] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(t.List), func(name string) bool {
+		for rest := name; ; {
+			_, parent, found := strings.Cut(rest, ".")
+			if !found {
+				return true
+			}
+			if wild[parent] {
+				return false
+			}
+			rest = parent
+		}
+	})
+}
+
+// values is what the templates need.
+func (t TLSServers) values(liveDir string, ownDirectives map[string]bool) (templates.TLS, error) {
+	v := templates.TLS{
+		Open: t.Names == NamesOpen, Static: t.Mode == TLSStatic, Live: liveDir, None: noneName,
+		Listen: t.Listen, ServerInclude: t.ServerInclude, Cache: t.Cache, Keep: ownDirectives,
+	}
+	for _, name := range t.rendered() {
+		folder, err := LiveFolder(name)
+		if err != nil {
+			return v, err
+		}
+		v.Names = append(v.Names, templates.TLSName{Name: name, Folder: folder})
+	}
+	return v, nil
+}
+
+// readyTLS lets the workers reach the certificates, and takes names without
+// one out of static servers: nginx would refuse the whole release for them.
+func (r *Renderer) readyTLS(c *change, rel *Release) error {
+	if rel.TLS.Mode == TLSNone {
+		return nil
+	}
+	r.certs.Lock()
+	defer r.certs.Unlock()
+	if err := r.admit(c.in.config); err != nil {
+		return err
+	}
+	if rel.TLS.Mode != TLSStatic {
+		return nil
+	}
+	var missing []string
+	live := served{r.cfg.liveDir()}
+	rel.TLS.List = slices.DeleteFunc(slices.Clone(rel.TLS.List), func(name string) bool {
+		folder, err := LiveFolder(name)
+		if err == nil && live.has(folder) {
+			return false
+		}
+		missing = append(missing, name)
+		return true
+	})
+	if len(missing) > 0 {
+		c.in.Problems = append(c.in.Problems, problem(CodeCertificateMissing, fleet.Alarm,
+			fmt.Sprintf("no certificate is live for %d of the names to be served: %s", len(missing), firstOf(missing)), ""))
+	}
+	return nil
+}
+
+// firstOf lists a few of many names.
+func firstOf(names []string) string {
+	const few = 5
+	if len(names) <= few {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
+}
