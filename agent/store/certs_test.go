@@ -14,6 +14,7 @@ import (
 
 	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
@@ -101,6 +102,14 @@ func many(tb testing.TB, n int, domain string) []store.Certificate {
 	}
 	return certs
 }
+
+func bundleKey(hash fleet.Hash) string { return "bundles/" + hash.String() }
+
+func chainKey(c store.Certificate) string {
+	return "chains/" + bundle.ChainHash(c.Bundle.Chain).String()
+}
+
+func shardKey(name string) string { return fmt.Sprintf("inventory/shards/%d", inventory.ShardOf(name)) }
 
 func put(certs ...store.Certificate) store.Edit { return store.Edit{Put: certs, Now: time.Now()} }
 

@@ -88,7 +88,7 @@ func (ed *editor) left() int {
 
 // step carries out as many of the first groups as fit into one transaction.
 func (ed *editor) step(ctx context.Context) error {
-	groups := ed.groups[:reach(ed.groups)]
+	groups := ed.groups[:ed.reach()]
 	stock, err := ed.store.stock(ctx, groups)
 	if err != nil {
 		return err
@@ -115,13 +115,13 @@ func (ed *editor) step(ctx context.Context) error {
 	return nil
 }
 
-// reach is how many of the groups may fit into one transaction, by the number
-// of its operations, and how many it is worth to read shards for.
-func reach(groups []shardEdit) int {
+// reach is how many of the first groups may fit into one transaction, by the
+// number of its operations, and how many it is worth to read shards for.
+func (ed *editor) reach() int {
 	bundles := map[fleet.Hash]bool{}
-	for i, g := range groups {
+	for i, g := range ed.groups {
 		for _, c := range g.changes {
-			if c.cert != nil {
+			if c.cert != nil && !ed.written[bundlePath(c.entry.Bundle)] {
 				bundles[c.entry.Bundle] = true
 			}
 		}
@@ -129,7 +129,7 @@ func reach(groups []shardEdit) int {
 			return i
 		}
 	}
-	return len(groups)
+	return len(ed.groups)
 }
 
 // lost finds the bundles of the groups that the inventory names already but

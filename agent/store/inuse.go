@@ -14,11 +14,13 @@ import (
 type inUse struct {
 	store  *Store
 	head   HeadRecord
+	epochs [inventory.Shards]uint64
 	shards [inventory.Shards][]fleet.Hash
 }
 
-// refresh reads the head, and the shards that moved until it stays the same. A
-// shard that cannot be read, or is older than the head says, is an error.
+// refresh reads the head, and the shards that moved until it stays the same: no
+// shard changes without it. A shard that cannot be read, or is not the version
+// that the head names, is an error.
 func (u *inUse) refresh(ctx context.Context) error {
 	for range conflictTries {
 		head, err := u.store.Head(ctx)
@@ -26,44 +28,52 @@ func (u *inUse) refresh(ctx context.Context) error {
 			return err
 		}
 		if head.version().equal(u.head.version()) {
-			return nil
+			return u.check()
 		}
-		moved := moved(u.head.Head, head.Head)
-		records, bad, err := u.store.Shards(ctx, moved)
-		if err != nil {
+		if err := u.follow(ctx, head); err != nil {
 			return err
 		}
-		for _, n := range moved {
-			if bad[n] != nil {
-				return bad[n]
-			}
-			u.shards[n] = nil
-		}
-		for _, rec := range records {
-			n := rec.Shard.Number
-			if want := head.Head.Shards[n]; rec.Shard.Epoch < want {
-				return fmt.Errorf("open %s: %w: it is at epoch %d, the head says %d", shardPath(n), ErrRecord, rec.Shard.Epoch, want)
-			}
-			for _, e := range rec.Shard.Entries {
-				if !e.Removed {
-					u.shards[n] = append(u.shards[n], e.Bundle)
-				}
-			}
-		}
-		u.head = head
 	}
 	return fmt.Errorf("read inventory: %w", ErrConflict)
 }
 
-// moved lists the shards to read when the head changed, whichever way.
-func moved(have, want inventory.Head) []int {
-	var ns []int
-	for n := range inventory.Shards {
-		if want.Shards[n] != have.Shards[n] {
-			ns = append(ns, n)
+// follow reads the shards that are different in a new head.
+func (u *inUse) follow(ctx context.Context, head HeadRecord) error {
+	var moved []int
+	for n, epoch := range head.Head.Shards {
+		if epoch != u.epochs[n] {
+			moved = append(moved, n)
 		}
 	}
-	return ns
+	records, bad, err := u.store.Shards(ctx, moved)
+	if err != nil {
+		return err
+	}
+	for _, n := range moved {
+		if bad[n] != nil {
+			return bad[n]
+		}
+	}
+	for _, rec := range records {
+		n := rec.Shard.Number
+		u.epochs[n], u.shards[n] = rec.Shard.Epoch, nil
+		for _, e := range rec.Shard.Entries {
+			if !e.Removed {
+				u.shards[n] = append(u.shards[n], e.Bundle)
+			}
+		}
+	}
+	u.head = head
+	return nil
+}
+
+func (u *inUse) check() error {
+	for n, want := range u.head.Head.Shards {
+		if got := u.epochs[n]; got != want {
+			return errOtherEpoch(n, got, want)
+		}
+	}
+	return nil
 }
 
 // without returns those of the hashes that no shard names, sorted.

@@ -92,7 +92,12 @@ func (s *Store) shardIn(snap snapshot, number int, head inventory.Head) (ShardRe
 	}
 	rec, err := s.shardOf(number, pair)
 	if err == nil && rec.Shard.Epoch != want {
-		err = fmt.Errorf("open %s: %w: it is at epoch %d, the head says %d", shardPath(number), ErrRecord, rec.Shard.Epoch, want)
+		err = errOtherEpoch(number, rec.Shard.Epoch, want)
 	}
 	return rec, err
+}
+
+// errOtherEpoch refuses a shard and a head that were not written together.
+func errOtherEpoch(number int, got, want uint64) error {
+	return fmt.Errorf("open %s: %w: it is at epoch %d, the head says %d", shardPath(number), ErrRecord, got, want)
 }

@@ -23,6 +23,7 @@ const soon = 20 * time.Second
 type world struct {
 	*store.Store
 	name    string
+	addr    string
 	keyring *seal.Keyring
 	client  *api.Client
 }
@@ -47,7 +48,7 @@ func (w world) at(tb testing.TB, addr, token string) world {
 	pace := consul.DefaultPace()
 	pace.MinRetry, pace.MaxRetry = 20*time.Millisecond, 100*time.Millisecond
 	store.SetPace(s, pace)
-	return world{Store: s, name: w.name, keyring: w.keyring, client: s.Client()}
+	return world{Store: s, name: w.name, addr: addr, keyring: w.keyring, client: s.Client()}
 }
 
 func shared(tb testing.TB) world {

@@ -31,10 +31,7 @@ func counted(tb testing.TB, w world) *tally {
 }
 
 func (c *tally) see(w http.ResponseWriter, r *http.Request, pass http.Handler) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
+	body := readBody(r)
 	var ops []struct{ KV struct{ Verb string } }
 	if err := json.Unmarshal(body, &ops); err != nil {
 		panic(http.ErrAbortHandler)
@@ -45,8 +42,17 @@ func (c *tally) see(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 		c.maxOps, c.maxBody = max(c.maxOps, len(ops)), max(c.maxBody, len(body))
 		c.mu.Unlock()
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
 	pass.ServeHTTP(w, r)
+}
+
+// readBody leaves the body to be read again.
+func readBody(r *http.Request) []byte {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body
 }
 
 func (c *tally) writes() int {
