@@ -86,9 +86,10 @@ func TestEncodeRefuses(t *testing.T) {
 		return inventory.Shard{Number: number, Epoch: 1, Entries: es}
 	}
 	zoned, long, tombstone := a, a, fleet.Entry{Name: names[2], Removed: true, Changed: day}
+	withIssuer, withSource, withBundle, withEnd := tombstone, tombstone, tombstone, tombstone
+	withIssuer.Issuer, withSource.Source, withBundle.Bundle, withEnd.NotAfter = "x", fleet.SourceACME, a.Bundle, day
 	zoned.NotAfter = zoned.NotAfter.Local()
 	long.Issuer = strings.Repeat("x", 129)
-	tombstone.Issuer = "x"
 	tests := map[string]struct {
 		shard inventory.Shard
 		want  error
@@ -102,7 +103,10 @@ func TestEncodeRefuses(t *testing.T) {
 		"of another shard": {inventory.Shard{Number: number + 1, Epoch: 1, Entries: []fleet.Entry{a}}, inventory.ErrEntry},
 		"other zone":       {entries(zoned), inventory.ErrEntry},
 		"long issuer":      {entries(long), inventory.ErrEntry},
-		"rich tombstone":   {entries(tombstone), inventory.ErrEntry},
+		"issuer of none":   {entries(withIssuer), inventory.ErrEntry},
+		"source of none":   {entries(withSource), inventory.ErrEntry},
+		"bundle of none":   {entries(withBundle), inventory.ErrEntry},
+		"end of none":      {entries(withEnd), inventory.ErrEntry},
 		"too many":         {entries(slices.Repeat([]fleet.Entry{a}, inventory.MaxEntries+1)...), inventory.ErrEntry},
 	}
 	for name, tt := range tests {
