@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/oklog/run"
@@ -36,6 +37,7 @@ type Agent struct {
 	hub      *hub
 	view     *view
 	follower *follower
+	certs    *certFollower
 	presence *presence
 	lead     *lead
 }
@@ -58,8 +60,12 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	v := &view{node: cfg.Node, version: o.Version, problems: probs, changed: reportWake.give}
-	return &Agent{
+	a := &Agent{
 		cfg: cfg, log: o.Log, store: st, renderer: r, hub: h, view: v,
+		certs: &certFollower{
+			log: o.Log.Named("certs"), store: st, renderer: r, view: v, problems: probs,
+			maxLoss: float64(cfg.Certificates.MaxLossPercent) / 100, keep: cfg.Certificates.KeepReplaced,
+		},
 		follower: &follower{
 			log: o.Log.Named("follow"), store: st, renderer: r, view: v, problems: probs,
 			pace:    handlers.Pace{Splay: cfg.Reload.Splay, Quiet: cfg.Reload.Quiet, MaxQuiet: cfg.Reload.MaxQuiet, MinInterval: cfg.Reload.MinInterval},
@@ -71,9 +77,15 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 		},
 		lead: &lead{
 			log: o.Log.Named("leader"), node: cfg.Node, store: st, view: v, hub: h, problems: probs,
-			rules: rules(cfg), keep: keep(cfg), wake: leadWake,
+			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), wake: leadWake,
 		},
-	}, nil
+	}
+	serving := &tlsServing{
+		log: o.Log.Named("certs"), cfg: cfg.Certificates, renderer: r, view: v,
+		names: a.certs.Names, reload: a.follower.asked.ask,
+	}
+	a.certs.changed, a.follower.tls, a.follower.asked.wake = serving.changed, serving.servers, newWake()
+	return a, nil
 }
 
 // Close releases the node's folders.
@@ -92,6 +104,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}, func(error) { cancel() })
 	}
 	add("follow the ring", a.follower.Run)
+	add("follow the certificates", a.certs.Run)
 	add("register in consul", a.presence.Register)
 	add("report to consul", a.presence.Report)
 	add("serve the socket", func(ctx context.Context) error {
@@ -152,7 +165,7 @@ func openRenderer(cfg config.Config, o Options) (*renderer.Renderer, error) {
 		StateDir: cfg.StateDir, RunDir: cfg.RunDir, AllowPersistentKeys: cfg.AllowPersistentKeys,
 		DefaultServers: cfg.Nginx.DefaultServers, ReleaseAddress: cfg.Nginx.ReleaseAddress,
 		SessionTimeout: cfg.Ticket.SessionTimeout, VerifyTimeout: cfg.Nginx.VerifyTimeout,
-		OldWorkerLimit: cfg.Nginx.OldWorkerLimit, Log: o.Log.Named("renderer"), OnStep: o.OnStep,
+		OldWorkerLimit: cfg.Nginx.OldWorkerLimit, WorkerGroup: cfg.Certificates.WorkerGroup, Log: o.Log.Named("renderer"), OnStep: o.OnStep,
 	}, &probe.Prober{})
 }
 
@@ -166,3 +179,6 @@ func rules(cfg config.Config) handlers.Rules {
 func keep(cfg config.Config) int {
 	return ticket.Keep(cfg.Ticket.SessionTimeout, cfg.Ticket.ApplyLag, cfg.Ticket.RotateEvery)
 }
+
+// keepFor is how long a ticket may come after its key was retired.
+func keepFor(cfg config.Config) time.Duration { return cfg.Ticket.SessionTimeout + cfg.Ticket.ApplyLag }

@@ -35,9 +35,11 @@ type follower struct {
 	pace       handlers.Pace
 	reprove    time.Duration
 	staleAfter time.Duration
-	ringRead   func() // called after every ring that was read
+	ringRead   func()                     // called after every ring that was read
+	tls        func() renderer.TLSServers // what a release serves besides the ring
+	asked      reloadRequest
 
-	mail    mailbox
+	mail    mailbox[store.RingRecord]
 	cutOff  bool
 	change  *change
 	prev    time.Time // last reload
@@ -70,6 +72,8 @@ func (f *follower) Run(ctx context.Context) error {
 			return err
 		case <-f.mail.wake:
 			f.look()
+		case <-f.asked.wake:
+			f.renew(f.asked.take())
 		case <-timer.C:
 		}
 		f.act(ctx)
@@ -125,7 +129,9 @@ func (f *follower) decide(rec store.RingRecord) {
 	f.log.Debug("ring read", "epoch", rec.Ring.Epoch, "reload", plan.Reload, "reason", plan.Reason)
 	f.problems.replace("ring", missed(plan)...)
 	if !plan.Reload {
-		f.change = nil
+		if f.change != nil && f.change.epoch != rec.Ring.Epoch {
+			f.change = nil
+		}
 		return
 	}
 	f.schedule(renderer.Release{Mode: plan.Mode, Ring: rec.Ring, Sealed: rec.Sealed, Reason: plan.Reason, Urgent: plan.Urgent}, rec.Ring.Epoch)
@@ -159,6 +165,26 @@ func (f *follower) schedule(rel renderer.Release, epoch uint64) {
 		c.due = f.pace.Due(c.first, c.last, f.prev, urgent, c.u)
 	}
 	f.log.Info("reload scheduled", "reason", rel.Reason, "in", time.Until(c.due).Round(time.Millisecond))
+}
+
+// renew schedules a release with the keys in force, because something else in
+// it has changed. Before the first release there is nothing to do: that one
+// will have it.
+func (f *follower) renew(reason string) {
+	if c := f.change; c != nil {
+		c.last = time.Now()
+		c.release.Reason += ", " + reason
+		if c.attempt == 0 {
+			c.due = f.pace.Due(c.first, c.last, f.prev, c.release.Urgent, c.u)
+		}
+		return
+	}
+	rel, epoch := f.view.release()
+	if rel.Mode == fleet.ModeNone {
+		return
+	}
+	rel.Reason = reason
+	f.schedule(rel, epoch)
 }
 
 // contact notes whether Consul can be reached and what it said of the ring.
@@ -232,6 +258,7 @@ func (f *follower) apply(ctx context.Context) {
 		f.log.Error("epoch not recorded", "epoch", c.epoch, "err", err)
 	}
 	f.log.Debug("applying", "reason", c.release.Reason, "epoch", c.epoch)
+	c.release.TLS = f.tls()
 	out, err := f.renderer.Apply(ctx, c.release)
 	f.prev = time.Now()
 	done := f.finish(ctx, out, err)

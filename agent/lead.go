@@ -31,7 +31,8 @@ type lead struct {
 	hub      *hub
 	problems *problems
 	rules    handlers.Rules
-	keep     int // previous keys kept
+	keep     int           // previous keys kept at least
+	keepFor  time.Duration // and each for so long
 	wake     wake
 }
 
@@ -81,7 +82,7 @@ func (l *lead) look(ctx context.Context, session string) (time.Duration, error) 
 	l.hub.settle(nil, d.Settled...)
 	l.log.Debug("leader decided", "do", string(d.Do), "cause", string(d.Cause), "waiting", handlers.Names(d.Waiting))
 	if d.Do != handlers.Nothing {
-		return 0, l.do(ctx, session, d, rec, now)
+		return l.carryOut(ctx, session, d, rec, now)
 	}
 	wait := lookIdle
 	if len(d.Waiting) > 0 {
@@ -135,10 +136,25 @@ func (l *lead) report(d handlers.Decision) {
 	})
 }
 
+// carryOut does what was decided. A ring that somebody else has just changed
+// is looked at again at once; anything else is told and tried again later.
+func (l *lead) carryOut(ctx context.Context, session string, d handlers.Decision, rec store.RingRecord, now time.Time) (time.Duration, error) {
+	err := l.do(ctx, session, d, rec, now)
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.Is(err, store.ErrConflict):
+		return 0, err
+	case ctx.Err() == nil:
+		l.problems.replace("leader", fleet.Problem{Code: "ring-unchanged", Severity: fleet.Alarm, Message: err.Error()})
+	}
+	return lookWaiting, err
+}
+
 // do makes the new ring and writes it.
 func (l *lead) do(ctx context.Context, session string, d handlers.Decision, rec store.RingRecord, now time.Time) error {
 	c := ticket.Change{
-		Now: now, By: l.node, Cause: d.Cause, Keep: l.keep,
+		Now: now, By: l.node, Cause: d.Cause, Keep: l.keep, KeepFor: l.keepFor,
 		Skipped: d.Skipped, Events: d.Events, MinEpoch: d.MinEpoch,
 	}
 	next, err := l.change(d, rec.Ring, c)

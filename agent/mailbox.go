@@ -1,9 +1,9 @@
 package agent
 
 import (
+	"slices"
+	"strings"
 	"sync"
-
-	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
 // wake is a signal that many may give and one waits for: giving it twice
@@ -19,17 +19,17 @@ func (w wake) give() {
 	}
 }
 
-// mailbox holds the newest outcome of reading the ring. A record is kept when
+// mailbox holds the newest outcome of reading a record. A record is kept when
 // an error follows it, so that losing contact never loses a change.
-type mailbox struct {
+type mailbox[T any] struct {
 	wake wake
 
 	mu  sync.Mutex
-	rec *store.RingRecord
+	rec *T
 	err error
 }
 
-func (m *mailbox) put(rec store.RingRecord, err error) {
+func (m *mailbox[T]) put(rec T, err error) {
 	m.mu.Lock()
 	m.err = err
 	if err == nil {
@@ -41,10 +41,36 @@ func (m *mailbox) put(rec store.RingRecord, err error) {
 
 // take returns the record that came since the last take, if any, and whether
 // the last read went wrong.
-func (m *mailbox) take() (*store.RingRecord, error) {
+func (m *mailbox[T]) take() (*T, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	rec := m.rec
 	m.rec = nil
 	return rec, m.err
+}
+
+// reloadRequest asks the follower for a release; several reasons given before
+// it is taken become one.
+type reloadRequest struct {
+	wake wake
+
+	mu      sync.Mutex
+	reasons []string
+}
+
+func (q *reloadRequest) ask(reason string) {
+	q.mu.Lock()
+	if !slices.Contains(q.reasons, reason) {
+		q.reasons = append(q.reasons, reason)
+	}
+	q.mu.Unlock()
+	q.wake.give()
+}
+
+func (q *reloadRequest) take() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	reason := strings.Join(q.reasons, ", ")
+	q.reasons = nil
+	return reason
 }

@@ -123,7 +123,7 @@ func (c *Console) gate(ctx context.Context, s snapshot, q RotateRequest) (snapsh
 // change makes the new ring.
 func (c *Console) change(s snapshot, q RotateRequest, skipped []string) (fleet.Ring, error) {
 	ch := ticket.Change{
-		Now: time.Now().UTC(), By: q.By, Cause: fleet.CauseCLI, Keep: keep(c.cfg),
+		Now: time.Now().UTC(), By: q.By, Cause: fleet.CauseCLI, Keep: keep(c.cfg), KeepFor: keepFor(c.cfg),
 		Skipped: skipped, MinEpoch: s.highest(),
 	}
 	switch {

@@ -25,6 +25,9 @@ type view struct {
 	nginx  string
 	reload fleet.Reload
 	proofs []fleet.ListenerProof
+
+	inventory uint64 // epoch followed
+	names     int    // with a certificate here
 }
 
 // update changes the view under its lock and says so.
@@ -44,6 +47,7 @@ func (v *view) Report() fleet.Report {
 		Node: v.node, At: time.Now().UTC().Truncate(time.Second), Version: v.version, NginxVersion: v.nginx,
 		Mode: v.active.Mode, Seen: v.high, Applied: v.active.Epoch, Proved: v.proved,
 		Release: v.active.Release, Reload: v.reload, Listeners: v.proofs, Problems: list,
+		Inventory: v.inventory, Names: v.names,
 	}
 }
 
@@ -59,4 +63,24 @@ func (v *view) own() (*fleet.Ring, uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.ring, v.high
+}
+
+// release is the active release's keys, to be put into another release.
+func (v *view) release() (renderer.Release, uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.active.Mode == fleet.ModeRing && v.ring != nil:
+		return renderer.Release{Mode: fleet.ModeRing, Ring: *v.ring, Sealed: v.active.Sealed}, v.active.Epoch
+	case v.active.Mode == fleet.ModePerHost:
+		return renderer.Release{Mode: fleet.ModePerHost}, 0
+	default:
+		return renderer.Release{}, 0
+	}
+}
+
+func (v *view) nginxVersion() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.nginx
 }

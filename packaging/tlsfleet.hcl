@@ -113,6 +113,36 @@ ticket {
   #stale_after = "72h"
 }
 
+# The fleet's certificates on this node. They are always written to
+# state_dir/live/<name>/{fullchain,privkey}.pem.
+certificates {
+  # How nginx comes by them. "files": servers of your own name the files, and
+  # nginx is reloaded when a file that it holds changes. "variable": one rendered
+  # server for all names, which reads the files at each handshake, so that a
+  # renewal needs no reload. "static": one rendered server for each name. "auto"
+  # chooses between the two by nginx's version and the number of names.
+  #mode = "files"
+
+  # With variable: "listed" lets in the names of the inventory in any case, and
+  # needs a reload for each new name; "open" needs none, for very many names.
+  #names = "listed"
+
+  # Where the rendered servers listen, and the file with what they do: locations,
+  # proxy_pass and so on.
+  #listen = []
+  #server_include = ""
+
+  # Group that may read private keys. Without it: that of nginx's user directive.
+  #worker_group = ""
+
+  # When more of the names than this go at once, this node keeps them all until a
+  # person raises the limit.
+  #max_loss_percent = 50
+
+  # How long a replaced certificate stays on disk for handshakes in flight.
+  #keep_replaced = "1m"
+}
+
 # The pace of nginx reloads. All four may be "0s".
 reload {
   # Upper bound of the random delay before a reload.

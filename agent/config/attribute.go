@@ -97,6 +97,22 @@ func flag(name string, dst *bool) attribute {
 	}}
 }
 
+// number is a whole number between two bounds, both included.
+func number(name string, dst *int, least, most int) attribute {
+	return attribute{name, dst, func(v cty.Value) *mistake {
+		give := fmt.Sprintf("a whole number from %d to %d, without quotes", least, most)
+		if m := wantType(v, cty.Number, give); m != nil {
+			return m
+		}
+		n, accuracy := v.AsBigFloat().Int64()
+		if accuracy != 0 || n < int64(least) || n > int64(most) {
+			return &mistake{v.AsBigFloat().String() + " is out of range", "give " + give}
+		}
+		*dst = int(n)
+		return nil
+	}}
+}
+
 // span is a duration between two bounds, both included.
 func span(name string, dst *time.Duration, least, most time.Duration) attribute {
 	return attribute{name, dst, func(v cty.Value) *mistake {

@@ -24,12 +24,13 @@ type Config struct {
 	Socket              string // unix socket of the agent
 	SocketGroup         string // group that may use it; empty: the owner only
 
-	Consul Consul
-	Nginx  Nginx
-	Ticket Ticket
-	Reload Reload
-	Leader Leader
-	Log    Log
+	Consul       Consul
+	Nginx        Nginx
+	Ticket       Ticket
+	Certificates Certificates
+	Reload       Reload
+	Leader       Leader
+	Log          Log
 }
 
 // Consul is how to reach the local Consul agent. Empty values are left to the
@@ -85,6 +86,37 @@ type Ticket struct {
 	StaleAfter      time.Duration // out of contact for so long, a node stops sealing with the ring; 0: never
 }
 
+// CertMode says how nginx comes by the certificates.
+type CertMode string
+
+// The modes.
+const (
+	CertFiles    CertMode = "files"    // files only: the operator's own servers name them
+	CertAuto     CertMode = "auto"     // static or variable, by nginx's version and the number of names
+	CertVariable CertMode = "variable" // one server for all names, files read at each handshake
+	CertStatic   CertMode = "static"   // one server for each name, files read at each reload
+)
+
+// NameMode says which names the variable mode lets in.
+type NameMode string
+
+// The name modes.
+const (
+	NamesOpen   NameMode = "open"   // any name that has a certificate; a new one needs no reload
+	NamesListed NameMode = "listed" // the names in the configuration; a new one needs a reload
+)
+
+// Certificates is how the fleet's certificates are served on this node.
+type Certificates struct {
+	Mode           CertMode
+	Names          NameMode
+	Listen         []string      // parameters of the directive listen for the rendered servers
+	ServerInclude  string        // the operator's file with what the rendered servers do; empty: none
+	WorkerGroup    string        // group that may read private keys; empty: that of nginx's user directive
+	MaxLossPercent int           // of all names that may go at once without a person
+	KeepReplaced   time.Duration // how long a replaced bundle stays for handshakes in flight
+}
+
 // Reload is the pace of nginx reloads.
 type Reload struct {
 	Splay       time.Duration // upper bound of the random delay
@@ -130,6 +162,12 @@ func Default() Config {
 			Deadline:       time.Hour,
 			WatchEvents:    true,
 			StaleAfter:     72 * time.Hour,
+		},
+		Certificates: Certificates{
+			Mode:           CertFiles,
+			Names:          NamesListed,
+			MaxLossPercent: 50,
+			KeepReplaced:   time.Minute,
 		},
 		Reload: Reload{
 			Splay:       5 * time.Second,

@@ -21,6 +21,10 @@ func (r *reader) finish() {
 	r.checkFolders()
 	r.checkConsul()
 	r.checkRing()
+	if c := r.cfg.Certificates; c.Mode != CertFiles && len(c.Listen) == 0 && r.sound("certificates.mode", "certificates.listen") {
+		r.add(r.line("certificates.mode"), fmt.Sprintf("certificates.mode %q needs certificates.listen", c.Mode),
+			`say where the rendered servers listen: listen = ["443 ssl"]`)
+	}
 	if c := r.cfg.Reload; c.MaxQuiet < c.Quiet && r.sound("reload.max_quiet", "reload.quiet") {
 		r.add(r.line("reload.max_quiet", "reload.quiet"),
 			fmt.Sprintf("reload.max_quiet %s is shorter than reload.quiet %s", short(c.MaxQuiet), short(c.Quiet)),

@@ -27,6 +27,7 @@ func layout(c *Config) []block {
 		{"consul", consulLayout(&c.Consul)},
 		{"nginx", nginxLayout(&c.Nginx)},
 		{"ticket", ticketLayout(&c.Ticket)},
+		{"certificates", certificatesLayout(&c.Certificates)},
 		{"reload", []attribute{
 			span("splay", &c.Reload.Splay, 0, time.Hour),
 			span("quiet", &c.Reload.Quiet, 0, time.Minute),
@@ -88,5 +89,17 @@ func ticketLayout(t *Ticket) []attribute {
 		flag("accept_event_keys", &t.AcceptEventKeys),
 		flag("watch_events", &t.WatchEvents),
 		spanOrNever("stale_after", &t.StaleAfter, time.Second, 365*day),
+	}
+}
+
+func certificatesLayout(c *Certificates) []attribute {
+	return []attribute{
+		oneOf("mode", &c.Mode, CertFiles, CertAuto, CertVariable, CertStatic),
+		oneOf("names", &c.Names, NamesOpen, NamesListed),
+		list("listen", &c.Listen, isTLSListen),
+		optional("server_include", &c.ServerInclude, isNginxPath),
+		optional("worker_group", &c.WorkerGroup, isName),
+		number("max_loss_percent", &c.MaxLossPercent, 0, 100),
+		span("keep_replaced", &c.KeepReplaced, time.Second, day),
 	}
 }

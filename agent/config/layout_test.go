@@ -145,6 +145,15 @@ nginx {
   old_worker_limit = "3s"
   reprove_every = "4s"
 }
+certificates {
+  mode = "variable"
+  names = "open"
+  listen = ["444 ssl"]
+  server_include = "/i"
+  worker_group = "g"
+  max_loss_percent = 7
+  keep_replaced = "9s"
+}
 ticket {
   rotate_every = "24h"
   session_timeout = "3h"
@@ -181,8 +190,9 @@ log {
 			ReproveEvery: 4 * time.Second},
 		Ticket: Ticket{RotateEvery: 24 * time.Hour, SessionTimeout: 3 * time.Hour, Policy: PolicyProceed,
 			Deadline: 5 * time.Second, AcceptEventKeys: true},
-		Leader: Leader{TTL: 10 * time.Second},
-		Log:    Log{Level: "debug", Format: "json"},
+		Certificates: Certificates{CertVariable, NamesOpen, []string{"444 ssl"}, "/i", "g", 7, 9 * time.Second},
+		Leader:       Leader{TTL: 10 * time.Second},
+		Log:          Log{Level: "debug", Format: "json"},
 	}
 	got, err := Parse([]byte(src), "f.hcl")
 	if err != nil {

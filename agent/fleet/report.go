@@ -61,10 +61,12 @@ type Report struct {
 	Version      string          `json:"version"`       // of tlsfleet
 	NginxVersion string          `json:"nginx_version"` // "1.22.1"; empty if unknown
 	Mode         Mode            `json:"mode"`
-	Seen         uint64          `json:"seen"`    // highest ring epoch read from KV and accepted
-	Applied      uint64          `json:"applied"` // ring epoch in the active release; 0 in mode per-host
-	Proved       uint64          `json:"proved"`  // ring epoch proved by handshake on every listener; 0 if none
-	Release      uint64          `json:"release"` // active release
+	Seen         uint64          `json:"seen"`      // highest ring epoch read from KV and accepted
+	Applied      uint64          `json:"applied"`   // ring epoch in the active release; 0 in mode per-host
+	Proved       uint64          `json:"proved"`    // ring epoch proved by handshake on every listener; 0 if none
+	Release      uint64          `json:"release"`   // active release
+	Inventory    uint64          `json:"inventory"` // epoch of the certificate inventory followed
+	Names        int             `json:"names"`     // names with a certificate on this node
 	Reload       Reload          `json:"reload"`
 	Listeners    []ListenerProof `json:"listeners,omitempty"`
 	Problems     []Problem       `json:"problems,omitempty"`

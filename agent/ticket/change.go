@@ -16,7 +16,8 @@ type Change struct {
 	By       string    // the node or operator, at most 128 bytes
 	Cause    fleet.Cause
 	Fresh    []fleet.TicketKey // new keys: 2 for Create and Emergency, 1 for Rotate, ignored by Adopt
-	Keep     int               // previous keys kept by Rotate, from the function Keep
+	Keep     int               // previous keys kept by Rotate at least, from the function Keep
+	KeepFor  time.Duration     // and each one for so long after it was retired: session timeout and apply lag
 	Skipped  []string          // nodes that had not proved the ring before; the first fleet.MaxNodes in order are kept
 	Events   []string          // ids of the events acted on; the newest fleet.MaxRingEvents of all are kept
 	MinEpoch uint64            // highest epoch known from elsewhere: the new one is above it

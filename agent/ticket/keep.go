@@ -17,7 +17,8 @@ const maxKeep = fleet.MaxRingKeys - 2
 // A key is retired in the ring at one rotation, but the slowest node seals
 // with it for applyLag more, and such a ticket is good for sessionTimeout
 // (directive ssl_session_timeout). The one on top pays for a rotation that an
-// operator asks for between two scheduled ones.
+// operator asks for between two scheduled ones; for more of them Change.KeepFor
+// keeps keys beyond this number.
 func Keep(sessionTimeout, applyLag, interval time.Duration) int {
 	if interval <= 0 {
 		return maxKeep
@@ -33,7 +34,8 @@ func Keep(sessionTimeout, applyLag, interval time.Duration) int {
 // LifeBound is the longest time from the birth of a key until no node holds it
 // any more, while rotations keep to their interval: it is next for one
 // interval and current for another, then it is previous for Keep of them, and
-// the slowest node drops it applyLag later. A rotation that is held up because
+// the slowest node drops it applyLag later. Rotations in between shorten that:
+// a key kept for the sake of Change.KeepFor goes at the next rotation after. A rotation that is held up because
 // a node has not proved the ring adds its delay; old workers of nginx keep the
 // keys they started with until they exit (directive worker_shutdown_timeout).
 func LifeBound(sessionTimeout, applyLag, interval time.Duration) time.Duration {

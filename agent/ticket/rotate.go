@@ -1,10 +1,15 @@
 package ticket
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
+
+// ErrFull means that a rotation would drop a key whose tickets may still come.
+var ErrFull = errors.New("the ring is full")
 
 // Create makes the first ring of a fleet out of two fresh keys, with epoch
 // c.MinEpoch+1.
@@ -45,7 +50,9 @@ func replaced(old fleet.Ring, c Change) (fleet.Ring, error) {
 
 // Rotate moves every key one role on: the fresh key becomes next, next becomes
 // current, current becomes the newest previous, and previous keys beyond
-// c.Keep are dropped. Promote and Emergency are cleared.
+// c.Keep are dropped once they were retired for c.KeepFor, so that rotations in
+// quick succession lose no ticket either. A ring in which no key may be dropped
+// and none has room is ErrFull. Promote and Emergency are cleared.
 //
 // Nodes with the old ring and nodes with the new one open each other's
 // tickets, so the change may roll out at any pace; a node two epochs behind
@@ -77,7 +84,25 @@ func rotated(r fleet.Ring, c Change) (fleet.Ring, error) {
 	n.Current.Promoted = n.Changed
 	retired := r.Current
 	retired.Retired = n.Changed
-	kept := r.Previous[:min(len(r.Previous), c.Keep-1)]
+	kept, err := c.needed(r.Previous, n.Changed)
+	if err != nil {
+		return fleet.Ring{}, err
+	}
 	n.Previous = append([]fleet.TicketKey{retired}, kept...)
 	return checked(n)
+}
+
+// needed are the previous keys, newest first, that stay when one more joins
+// them.
+func (c Change) needed(previous []fleet.TicketKey, now time.Time) ([]fleet.TicketKey, error) {
+	n := min(len(previous), c.Keep-1)
+	for n < len(previous) && now.Before(previous[n].Retired.Add(c.KeepFor)) {
+		n++
+	}
+	if n >= maxKeep {
+		free := previous[n-1].Retired.Add(c.KeepFor)
+		return nil, fmt.Errorf("%w: %d keys may still be needed by tickets, the oldest until %s: wait, or rotate less often",
+			ErrFull, n, free.Format(time.RFC3339))
+	}
+	return previous[:n], nil
 }

@@ -258,3 +258,59 @@ func TestSkippedIsBounded(t *testing.T) {
 		t.Errorf("Skipped = %d nodes, want the first %d in order", n, fleet.MaxNodes)
 	}
 }
+
+// TestRotateKeepsKeysWhoseTicketsMayCome rotates much faster than Keep counts
+// on: every ticket that is not older than KeepFor must still be opened.
+func TestRotateKeepsKeysWhoseTicketsMayCome(t *testing.T) {
+	const keepFor, pace = 10 * time.Minute, time.Minute
+	now := time.Unix(1_700_000_000, 0).UTC()
+	ring, err := ticket.Create(ticket.Change{Now: now, By: "a", Cause: fleet.CauseCreated, Fresh: freshKeys(t, 2, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := map[fleet.KeyName]time.Time{} // when the key last sealed
+	for i := range 40 {
+		now = now.Add(pace)
+		sealed[ring.Current.Name()] = now
+		c := ticket.Change{Now: now, By: "a", Cause: fleet.CauseCLI, Fresh: freshKeys(t, 1, uint32(10+i)), Keep: 2, KeepFor: keepFor}
+		if ring, err = ticket.Rotate(ring, c); err != nil {
+			t.Fatal(err)
+		}
+		held := map[fleet.KeyName]bool{}
+		for _, m := range ring.Members() {
+			held[m.Key.Name()] = true
+		}
+		for name, last := range sealed {
+			if now.Sub(last) < keepFor && !held[name] {
+				t.Fatalf("rotation %d: the key that sealed until %v ago is gone, want it for %v", i, now.Sub(last), keepFor)
+			}
+		}
+		if most := int(keepFor/pace) + 1; len(ring.Previous) > most {
+			t.Fatalf("rotation %d: %d previous keys, want at most %d", i, len(ring.Previous), most)
+		}
+	}
+}
+
+func TestRotateRefusesToDropKeysThatTicketsNeed(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0).UTC()
+	ring, err := ticket.Create(ticket.Change{Now: now, By: "a", Cause: fleet.CauseCreated, Fresh: freshKeys(t, 2, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range fleet.MaxRingKeys {
+		now = now.Add(time.Second)
+		c := ticket.Change{Now: now, By: "a", Cause: fleet.CauseCLI, Fresh: freshKeys(t, 1, uint32(10+i)), Keep: 2, KeepFor: time.Hour}
+		var next fleet.Ring
+		if next, err = ticket.Rotate(ring, c); err != nil {
+			break
+		}
+		ring = next
+	}
+	if !errors.Is(err, ticket.ErrFull) || len(ring.Previous) != fleet.MaxRingKeys-2 {
+		t.Fatalf("Rotate() = %v with %d previous keys, want ErrFull with %d", err, len(ring.Previous), fleet.MaxRingKeys-2)
+	}
+	c := ticket.Change{Now: now.Add(time.Hour), By: "a", Cause: fleet.CauseCLI, Fresh: freshKeys(t, 1, 200), Keep: 2, KeepFor: time.Hour}
+	if ring, err = ticket.Rotate(ring, c); err != nil || len(ring.Previous) != 2 {
+		t.Errorf("Rotate() an hour later = %v with %d previous keys, want 2", err, len(ring.Previous))
+	}
+}

@@ -1,0 +1,276 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tlsfleet/tlsfleet/agent/bundle"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/inventory"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+	"github.com/tlsfleet/tlsfleet/handlers"
+	"github.com/tlsfleet/tlsfleet/renderer"
+)
+
+const (
+	fetchers     = 8                // bundles fetched at a time
+	certRetry    = 5 * time.Second  // first retry of what could not be written
+	certRetryMax = 5 * time.Minute  // the same, again and again
+	collectEvery = 20 * time.Second // looks for bundles that nothing names any more
+)
+
+// certFollower keeps the certificates on this host on the fleet's inventory.
+// It fetches only the shards whose epoch moved and the bundles that are not
+// here. What is on disk is brought to what is wanted, at the start as later.
+type certFollower struct {
+	log      hclog.Logger
+	store    *store.Store
+	renderer *renderer.Renderer
+	view     *view
+	problems *problems
+	maxLoss  float64
+	keep     time.Duration                              // replaced bundles stay on disk for so long
+	changed  func(context.Context, handlers.CertChange) // told after files have changed
+
+	mail   mailbox[store.HeadRecord]
+	head   inventory.Head
+	shards map[int]inventory.Shard
+	live   map[string]fleet.Hash
+	todo   map[string]fleet.Entry // names whose files are not yet as wanted
+	target *store.HeadRecord      // head to follow, until all its shards are here
+	wait   time.Duration
+	next   time.Time
+
+	mu    sync.Mutex
+	names []string // served, sorted
+}
+
+// Run follows until ctx ends. It starts from the node's own sealed copies, so
+// that a restart with Consul away changes nothing.
+func (f *certFollower) Run(ctx context.Context) error {
+	f.mail.wake = newWake()
+	if err := f.load(ctx); err != nil {
+		return err
+	}
+	watched := make(chan error, 1)
+	go func() { watched <- f.store.WatchHead(ctx, f.mail.put) }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	collect := time.NewTicker(collectEvery)
+	defer collect.Stop()
+	for {
+		select {
+		case err := <-watched:
+			return err
+		case <-f.mail.wake:
+			f.look()
+		case <-timer.C:
+		case <-collect.C:
+			f.collect()
+		}
+		f.act(ctx)
+		timer.Reset(max(time.Until(f.next), 0))
+	}
+}
+
+// look takes what the watch has read.
+func (f *certFollower) look() {
+	rec, err := f.mail.take()
+	if rec != nil {
+		f.target, f.wait, f.next = rec, 0, time.Time{}
+	}
+	switch {
+	case err == nil:
+		f.problems.replace("inventory-contact")
+	case errors.Is(err, store.ErrMissing) && f.head.Epoch == 0:
+		f.problems.replace("inventory-contact") // a fleet without certificates
+	case errors.Is(err, store.ErrMissing):
+		f.problems.replace("inventory-contact", fleet.Problem{
+			Code: "inventory-missing", Severity: fleet.Alarm,
+			Message: fmt.Sprintf("Consul has no inventory although epoch %d was followed: keeping every certificate", f.head.Epoch),
+			Hint:    "check this node's ACL token and whether the KV prefix was deleted",
+		})
+	case errors.Is(err, store.ErrRecord):
+		f.problems.replace("inventory-contact", fleet.Problem{Code: "inventory-unreadable", Severity: fleet.Alarm, Message: err.Error(),
+			Hint: "compare this node's keyring with the others'"})
+	}
+}
+
+// act brings the node nearer to the inventory, and sets when to try again.
+func (f *certFollower) act(ctx context.Context) {
+	if time.Now().Before(f.next) {
+		return
+	}
+	var errs []fleet.Problem
+	if f.target != nil {
+		errs = f.follow(ctx, *f.target)
+	}
+	errs = append(errs, f.write(ctx)...)
+	if ctx.Err() != nil {
+		return
+	}
+	f.problems.replace("inventory", errs...)
+	if f.target == nil && len(f.todo) == 0 {
+		f.wait, f.next = 0, time.Now().Add(certRetryMax)
+		return
+	}
+	f.wait = min(max(2*f.wait, certRetry), certRetryMax)
+	f.next = time.Now().Add(f.wait)
+}
+
+// follow fetches the shards that moved. The head counts as followed when all
+// of them are here.
+func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet.Problem {
+	numbers, err := handlers.PlanHead(f.head, rec.Head, f.maxLoss)
+	if err != nil {
+		f.target = nil
+		f.log.Error("inventory refused", "epoch", rec.Head.Epoch, "err", err)
+		return []fleet.Problem{refusedInventory(err)}
+	}
+	if len(numbers) == 0 && rec.Head.Epoch == f.head.Epoch {
+		f.target = nil
+		return nil
+	}
+	recs, bad, err := f.store.Shards(ctx, numbers)
+	if err != nil {
+		return []fleet.Problem{{Code: "inventory-unread", Severity: fleet.Warning, Message: err.Error()}}
+	}
+	var problems []fleet.Problem
+	for _, n := range slices.Sorted(maps.Keys(bad)) {
+		problems = append(problems, fleet.Problem{Code: fmt.Sprintf("shard-%d-refused", n), Severity: fleet.Alarm, Message: bad[n].Error()})
+	}
+	for _, r := range recs {
+		if r.Shard.Epoch < rec.Head.Shards[r.Shard.Number] {
+			problems = append(problems, fleet.Problem{Code: fmt.Sprintf("shard-%d-refused", r.Shard.Number), Severity: fleet.Alarm,
+				Message: fmt.Sprintf("shard %d has epoch %d, the head says %d", r.Shard.Number, r.Shard.Epoch, rec.Head.Shards[r.Shard.Number])})
+			continue
+		}
+		problems = append(problems, f.take(r)...)
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	if err := f.renderer.SaveInventory(headCopy, rec.Sealed); err != nil {
+		return []fleet.Problem{unsaved(err)}
+	}
+	f.head, f.target = rec.Head, nil
+	return nil
+}
+
+// take makes a shard the wanted state of its names.
+func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
+	before := f.shards[r.Shard.Number]
+	plan := handlers.PlanShard(before, r.Shard)
+	if len(plan.Lost) > 0 {
+		f.log.Error("names vanished from the inventory without a tombstone, keeping them", "shard", r.Shard.Number, "names", plan.Lost)
+		return []fleet.Problem{{Code: "names-lost", Severity: fleet.Alarm,
+			Message: fmt.Sprintf("%d names vanished from shard %d without being removed, %s first: keeping them", len(plan.Lost), r.Shard.Number, plan.Lost[0]),
+			Hint:    "import them again, or remove them by tlsfleet cert remove"}}
+	}
+	if err := f.renderer.SaveInventory(shardCopy(r.Shard.Number), r.Sealed); err != nil {
+		return []fleet.Problem{unsaved(err)}
+	}
+	f.shards[r.Shard.Number] = r.Shard
+	f.head.Shards[r.Shard.Number] = r.Shard.Epoch
+	f.want(r.Shard)
+	return nil
+}
+
+// want lists the names of a shard whose files are not as it says.
+func (f *certFollower) want(s inventory.Shard) {
+	for _, e := range s.Entries {
+		have, served := f.live[e.Name]
+		if served == e.Removed || served && have != e.Bundle {
+			f.todo[e.Name] = e
+		} else {
+			delete(f.todo, e.Name)
+		}
+	}
+}
+
+// write brings the files of the names in todo to what is wanted. A name that
+// cannot be served keeps what it has and is tried again; the others go on.
+func (f *certFollower) write(ctx context.Context) []fleet.Problem {
+	if len(f.todo) == 0 {
+		return nil
+	}
+	began := time.Now()
+	ready, failed := f.fetch(ctx)
+	var change handlers.CertChange
+	flips := map[string]fleet.Hash{}
+	for name, e := range f.todo {
+		switch {
+		case e.Removed:
+			change.Dropped = append(change.Dropped, name)
+		case ready[e.Bundle] && f.live[name].IsZero():
+			change.Added = append(change.Added, name)
+			flips[name] = e.Bundle
+		case ready[e.Bundle]:
+			change.Replaced = append(change.Replaced, name)
+			flips[name] = e.Bundle
+		}
+	}
+	err := errors.Join(f.renderer.SetLive(flips), f.renderer.DropLive(change.Dropped...))
+	f.settle()
+	slices.Sort(change.Added)
+	slices.Sort(change.Replaced)
+	slices.Sort(change.Dropped)
+	f.log.Info("certificates followed", "epoch", f.head.Epoch, "added", len(change.Added), "replaced", len(change.Replaced),
+		"dropped", len(change.Dropped), "waiting", len(f.todo), "took", time.Since(began).Round(time.Microsecond), "err", err)
+	f.changed(ctx, change)
+	return f.failures(failed, err)
+}
+
+// fetch makes the bundles that todo names available on disk.
+func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, failed map[fleet.Hash]error) {
+	ready, failed = map[fleet.Hash]bool{}, map[fleet.Hash]error{}
+	var mu sync.Mutex
+	g := errgroup.Group{}
+	g.SetLimit(fetchers)
+	for _, e := range f.todo {
+		if _, known := failed[e.Bundle]; e.Removed || known {
+			continue
+		}
+		failed[e.Bundle] = nil
+	}
+	for hash := range failed {
+		g.Go(func() error {
+			err := f.obtain(ctx, hash)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				ready[hash] = true
+				return nil
+			}
+			failed[hash] = err
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		f.log.Error("bundles not fetched", "err", err)
+	}
+	maps.DeleteFunc(failed, func(_ fleet.Hash, err error) bool { return err == nil })
+	return ready, failed
+}
+
+// obtain fetches, checks and writes one bundle. An expired one is served as
+// the inventory says: the owner sees it, and nothing else would be better.
+func (f *certFollower) obtain(ctx context.Context, hash fleet.Hash) error {
+	b, err := f.store.Bundle(ctx, hash)
+	if err != nil {
+		return err
+	}
+	policy := bundle.Policy{Now: time.Now(), AllowExpired: true, AllowNoChain: true, AllowSelfSigned: true}
+	if _, err := bundle.Check(b, policy); err != nil {
+		return err
+	}
+	return f.renderer.PutBundle(hash, b)
+}

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"context"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tlsfleet/tlsfleet/agent/config"
+	"github.com/tlsfleet/tlsfleet/handlers"
+	"github.com/tlsfleet/tlsfleet/renderer"
+)
+
+// tlsServing decides how this node's nginx serves the fleet's certificates.
+type tlsServing struct {
+	log      hclog.Logger
+	cfg      config.Certificates
+	renderer *renderer.Renderer
+	view     *view
+	names    func() []string // served, sorted
+	reload   func(reason string)
+}
+
+// servers is what a release made now has to serve.
+func (t *tlsServing) servers() renderer.TLSServers {
+	c := t.cfg
+	if c.Mode == config.CertFiles {
+		return renderer.TLSServers{}
+	}
+	list := t.names()
+	s := renderer.TLSServers{
+		Mode: renderer.TLSMode(c.Mode), Names: renderer.NameMode(c.Names), List: list,
+		Listen: c.Listen, ServerInclude: c.ServerInclude,
+	}
+	mode, cache := renderer.PickTLSMode(t.view.nginxVersion(), len(list))
+	switch {
+	case c.Mode == config.CertAuto:
+		s.Mode, s.Cache = mode, cache
+	case s.Mode == renderer.TLSVariable:
+		s.Cache = cache
+	}
+	return s
+}
+
+// changed plans what a change of files needs, and asks for it.
+func (t *tlsServing) changed(ctx context.Context, c handlers.CertChange) {
+	s := t.servers()
+	use := handlers.CertServing{
+		Static: s.Mode == renderer.TLSStatic,
+		Listed: s.Mode == renderer.TLSVariable && s.Names == renderer.NamesListed,
+		Wild:   wildcards(s.List),
+	}
+	ins, err := t.renderer.Inspect(ctx)
+	if err != nil {
+		t.log.Warn("nginx not inspected, so files that it holds are not known", "err", err)
+	}
+	use.Held = ins.HeldNames
+	if s.Mode == renderer.TLSNone {
+		use.Wild = nil
+	}
+	effect := handlers.PlanCerts(use, c)
+	t.log.Info("certificates changed", "added", len(c.Added), "replaced", len(c.Replaced), "dropped", len(c.Dropped),
+		"reload", effect.Reload, "reason", effect.Reason)
+	if effect.Reload {
+		t.reload(effect.Reason)
+	}
+}
+
+// wildcards lists the served wildcards without their "*.".
+func wildcards(names []string) map[string]bool {
+	out := map[string]bool{}
+	for _, n := range names {
+		if base, ok := strings.CutPrefix(n, "*."); ok {
+			out[base] = true
+		}
+	}
+	return out
+}
