@@ -55,7 +55,10 @@ func (v *view) Report() fleet.Report {
 func (v *view) state() handlers.NodeState {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return handlers.NodeState{Mode: v.active.Mode, Epoch: v.active.Epoch, Key: v.active.Key, HighWater: v.high}
+	return handlers.NodeState{
+		Mode: v.active.Mode, Epoch: v.active.Epoch, Key: v.active.Key, HighWater: v.high,
+		NoCopy: v.active.Mode == fleet.ModeRing && v.ring == nil,
+	}
 }
 
 // own is the ring of the active release and the highest epoch ever accepted.

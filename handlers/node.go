@@ -23,6 +23,7 @@ type NodeState struct {
 	Epoch     uint64        // of the ring in the active release
 	Key       fleet.KeyName // current key of the active release
 	HighWater uint64        // highest epoch ever accepted
+	NoCopy    bool          // the sealed copy in the active release is lost or cannot be opened
 }
 
 // NodePlan says what a node has to do about its ticket keys.
@@ -43,6 +44,9 @@ func PlanRing(s NodeState, r fleet.Ring) (NodePlan, error) {
 	if s.Mode == fleet.ModeRing && r.Epoch == s.Epoch {
 		if r.Current.Name() != s.Key {
 			return NodePlan{}, fmt.Errorf("%w: epoch %d seals with %s in Consul, with %s here", ErrForkedRing, r.Epoch, r.Current.Name(), s.Key)
+		}
+		if s.NoCopy {
+			return NodePlan{Reload: true, Mode: fleet.ModeRing, Reason: fmt.Sprintf("ring epoch %d, of which the copy on disk is lost", r.Epoch)}, nil
 		}
 		return NodePlan{Mode: fleet.ModeRing, Reason: fmt.Sprintf("ring epoch %d is active", r.Epoch)}, nil
 	}

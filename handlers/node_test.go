@@ -26,6 +26,11 @@ func ring(epoch uint64, current byte, previous ...byte) fleet.Ring {
 	return r
 }
 
+func lost(s NodeState) NodeState {
+	s.NoCopy = true
+	return s
+}
+
 func TestPlanRing(t *testing.T) {
 	on := func(epoch uint64, k byte) NodeState {
 		return NodeState{Mode: fleet.ModeRing, Epoch: epoch, Key: key(k).Name(), HighWater: epoch}
@@ -50,6 +55,8 @@ func TestPlanRing(t *testing.T) {
 		"older than accepted":   {on(7, 1), ring(6, 1), false, false, 0, ErrOlderRing},
 		"older than tried":      {NodeState{Mode: fleet.ModeRing, Epoch: 5, Key: key(1).Name(), HighWater: 7}, ring(6, 2, 1), false, false, 0, ErrOlderRing},
 		"another of same epoch": {on(3, 1), ring(3, 2), false, false, 0, ErrForkedRing},
+		"same ring, copy lost":  {lost(on(3, 1)), ring(3, 1), true, false, 0, nil},
+		"forked, copy lost":     {lost(on(3, 1)), ring(3, 2), false, false, 0, ErrForkedRing},
 		"back from per-host":    {NodeState{Mode: fleet.ModePerHost, HighWater: 3}, ring(3, 1), true, false, 0, nil},
 	}
 	for name, tt := range tests {
