@@ -165,3 +165,27 @@ func TestAgentMendsEmptiedTmpfs(t *testing.T) {
 		t.Errorf("nginx -t = %v, want nil", err)
 	}
 }
+
+// TestAgentMendsLostLocalCopy starts an agent after a boot at which nobody ran
+// restore and the sealed copy is gone too.
+func TestAgentMendsLostLocalCopy(t *testing.T) {
+	t.Parallel()
+	f := NewFleet(t, onShared(t, 1, nil))
+	n := f.Nodes[0]
+	before := n.KeyFiles(t)
+	n.reboot(t)
+	if err := os.Remove(n.localCopy()); err != nil {
+		t.Fatal(err)
+	}
+	n.StartAgent(t)
+	n.AwaitReload(t, fleet.ReloadNotRunning, 1, 0)
+	testkit.Eventually(t, settle, "key files and the sealed copy", func() error {
+		if got := n.KeyFiles(t); len(got) != len(before) {
+			return fmt.Errorf("%d of %d key files are there", len(got), len(before))
+		}
+		_, err := os.Stat(n.localCopy())
+		return err
+	})
+	n.Nginx.Start(t)
+	f.AwaitBack(t, 1)
+}
