@@ -69,7 +69,7 @@ func (s *Store) snapshot(ctx context.Context, paths []string) (snapshot, error) 
 	}
 	snap := snapshot{store: s, pairs: make(map[string]*api.KVPair, len(paths))}
 	for _, r := range resp.Results {
-		if r.KV != nil {
+		if r != nil && r.KV != nil {
 			snap.pairs[r.KV.Key] = r.KV
 		}
 	}

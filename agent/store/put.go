@@ -33,9 +33,9 @@ func (s *Store) put(ctx context.Context, path string, value []byte, prevIndex ui
 	if err != nil {
 		return 0, err
 	}
-	written := results[len(results)-1].KV
-	if written == nil {
+	last := results[len(results)-1]
+	if last == nil || last.KV == nil {
 		return 0, errors.New("transaction answered no record")
 	}
-	return written.ModifyIndex, nil
+	return last.KV.ModifyIndex, nil
 }

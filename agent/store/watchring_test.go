@@ -45,9 +45,13 @@ func listen(t *testing.T, w world) *listener {
 }
 
 func (l *listener) hear(rec store.RingRecord, err error) {
+	l.add(heard{rec.Ring.Epoch, err, time.Now()})
+}
+
+func (l *listener) add(h heard) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.calls = append(l.calls, heard{rec.Ring.Epoch, err, time.Now()})
+	l.calls = append(l.calls, h)
 }
 
 func (l *listener) all() []heard {
