@@ -82,7 +82,7 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 	}
 	serving := &tlsServing{
 		log: o.Log.Named("certs"), cfg: cfg.Certificates, renderer: r, view: v,
-		names: a.certs.Names, reload: a.follower.asked.ask,
+		served: &a.certs.served, reload: a.follower.asked.ask,
 	}
 	a.certs.changed, a.follower.tls, a.follower.asked.wake = serving.changed, serving.servers, newWake()
 	return a, nil

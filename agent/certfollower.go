@@ -21,10 +21,9 @@ import (
 )
 
 const (
-	fetchers     = 8                // bundles fetched at a time
-	certRetry    = 5 * time.Second  // first retry of what could not be written
-	certRetryMax = 5 * time.Minute  // the same, again and again
-	collectEvery = 20 * time.Second // looks for bundles that nothing names any more
+	fetchers     = 8               // bundles fetched at a time
+	certRetry    = 5 * time.Second // first retry of what could not be written
+	certRetryMax = 5 * time.Minute // the same, again and again
 )
 
 // certFollower keeps the certificates on this host on the fleet's inventory.
@@ -43,14 +42,12 @@ type certFollower struct {
 	mail   mailbox[store.HeadRecord]
 	head   inventory.Head
 	shards map[int]inventory.Shard
-	live   map[string]fleet.Hash
 	todo   map[string]fleet.Entry // names whose files are not yet as wanted
 	target *store.HeadRecord      // head to follow, until all its shards are here
 	wait   time.Duration
 	next   time.Time
-
-	mu    sync.Mutex
-	names []string // served, sorted
+	waste  time.Time // when to look for bundles that nothing names; zero: there are none
+	served served
 }
 
 // Run follows until ctx ends. It starts from the node's own sealed copies, so
@@ -64,8 +61,6 @@ func (f *certFollower) Run(ctx context.Context) error {
 	go func() { watched <- f.store.WatchHead(ctx, f.mail.put) }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	collect := time.NewTicker(collectEvery)
-	defer collect.Stop()
 	for {
 		select {
 		case err := <-watched:
@@ -73,12 +68,18 @@ func (f *certFollower) Run(ctx context.Context) error {
 		case <-f.mail.wake:
 			f.look()
 		case <-timer.C:
-		case <-collect.C:
-			f.collect()
 		}
 		f.act(ctx)
-		timer.Reset(max(time.Until(f.next), 0))
+		f.collect()
+		timer.Reset(max(time.Until(f.nextTime()), 0))
 	}
+}
+
+func (f *certFollower) nextTime() time.Time {
+	if !f.waste.IsZero() && f.waste.Before(f.next) {
+		return f.waste
+	}
+	return f.next
 }
 
 // look takes what the watch has read.
@@ -162,6 +163,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 		return []fleet.Problem{unsaved(err)}
 	}
 	f.head, f.target = rec.Head, nil
+	f.publish()
 	return nil
 }
 
@@ -187,7 +189,7 @@ func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
 // want lists the names of a shard whose files are not as it says.
 func (f *certFollower) want(s inventory.Shard) {
 	for _, e := range s.Entries {
-		have, served := f.live[e.Name]
+		have, served := f.served.bundle(e.Name)
 		if served == e.Removed || served && have != e.Bundle {
 			f.todo[e.Name] = e
 		} else {
@@ -210,16 +212,17 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 		switch {
 		case e.Removed:
 			change.Dropped = append(change.Dropped, name)
-		case ready[e.Bundle] && f.live[name].IsZero():
-			change.Added = append(change.Added, name)
-			flips[name] = e.Bundle
 		case ready[e.Bundle]:
-			change.Replaced = append(change.Replaced, name)
 			flips[name] = e.Bundle
+			if _, served := f.served.bundle(name); served {
+				change.Replaced = append(change.Replaced, name)
+			} else {
+				change.Added = append(change.Added, name)
+			}
 		}
 	}
 	err := errors.Join(f.renderer.SetLive(flips), f.renderer.DropLive(change.Dropped...))
-	f.settle()
+	f.settle(flips, change.Dropped, err)
 	slices.Sort(change.Added)
 	slices.Sort(change.Replaced)
 	slices.Sort(change.Dropped)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
@@ -25,9 +26,11 @@ func (f *certFollower) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the node's inventory: %w", err)
 	}
-	if f.live, err = f.renderer.Live(); err != nil {
-		return fmt.Errorf("read the node's certificates: %w", err)
+	live, err := f.renderer.Live()
+	if err != nil {
+		f.log.Error("served certificates not read in full", "err", err)
 	}
+	f.served.reset(live)
 	head, err := f.store.OpenHead(copies[headCopy])
 	if err == nil {
 		f.head.Epoch, f.head.Names = head.Epoch, head.Names
@@ -49,48 +52,49 @@ func (f *certFollower) load(ctx context.Context) error {
 		f.want(s)
 	}
 	f.publish()
-	f.log.Debug("inventory loaded", "epoch", f.head.Epoch, "names", len(f.live), "waiting", len(f.todo))
+	f.waste = time.Now().Add(f.keep)
+	f.log.Debug("inventory loaded", "epoch", f.head.Epoch, "names", f.served.count(), "waiting", len(f.todo))
 	return ctx.Err()
 }
 
-// settle takes from disk what is served now and drops from todo what is done.
-func (f *certFollower) settle() {
-	live, err := f.renderer.Live()
-	if err != nil {
-		f.log.Error("served certificates unreadable", "err", err)
-		return
+// settle notes what is served now and drops from todo what is done. After an
+// error the disk is asked.
+func (f *certFollower) settle(flips map[string]fleet.Hash, dropped []string, err error) {
+	if err == nil {
+		f.served.change(flips, dropped)
+	} else {
+		live, readErr := f.renderer.Live()
+		if readErr != nil {
+			f.log.Error("served certificates not read in full", "err", readErr)
+		}
+		f.served.reset(live)
 	}
-	f.live = live
 	for name, e := range f.todo {
-		have, served := live[name]
+		have, served := f.served.bundle(name)
 		if served != e.Removed && (e.Removed || have == e.Bundle) {
 			delete(f.todo, name)
 		}
 	}
+	f.waste = time.Now().Add(f.keep)
 	f.publish()
 }
 
-// publish makes the served names known to releases.
+// publish puts what is followed into the node's report.
 func (f *certFollower) publish() {
-	names := slices.Sorted(maps.Keys(f.live))
-	f.mu.Lock()
-	f.names = names
-	f.mu.Unlock()
-	f.view.update(func() { f.view.inventory, f.view.names = f.head.Epoch, len(names) })
-}
-
-// Names are the names served now, sorted.
-func (f *certFollower) Names() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.names
+	names := f.served.count()
+	f.view.update(func() { f.view.inventory, f.view.names = f.head.Epoch, names })
 }
 
 // collect removes bundles that nothing has named for long enough.
 func (f *certFollower) collect() {
+	if f.waste.IsZero() || time.Now().Before(f.waste) {
+		return
+	}
+	f.waste = time.Time{}
 	n, err := f.renderer.CollectBundles(f.keep)
 	if err != nil {
 		f.log.Warn("replaced certificates not removed", "err", err)
+		f.waste = time.Now().Add(f.keep)
 	}
 	if n > 0 {
 		f.log.Debug("replaced certificates removed", "bundles", n)

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -17,22 +16,30 @@ type tlsServing struct {
 	cfg      config.Certificates
 	renderer *renderer.Renderer
 	view     *view
-	names    func() []string // served, sorted
+	served   *served
 	reload   func(reason string)
 }
 
 // servers is what a release made now has to serve.
 func (t *tlsServing) servers() renderer.TLSServers {
+	s := t.kind()
+	if s.Mode != renderer.TLSNone {
+		s.List = t.served.names()
+	}
+	return s
+}
+
+// kind is servers without the names.
+func (t *tlsServing) kind() renderer.TLSServers {
 	c := t.cfg
 	if c.Mode == config.CertFiles {
 		return renderer.TLSServers{}
 	}
-	list := t.names()
 	s := renderer.TLSServers{
-		Mode: renderer.TLSMode(c.Mode), Names: renderer.NameMode(c.Names), List: list,
+		Mode: renderer.TLSMode(c.Mode), Names: renderer.NameMode(c.Names),
 		Listen: c.Listen, ServerInclude: c.ServerInclude,
 	}
-	mode, cache := renderer.PickTLSMode(t.view.nginxVersion(), len(list))
+	mode, cache := renderer.PickTLSMode(t.view.nginxVersion(), t.served.count())
 	switch {
 	case c.Mode == config.CertAuto:
 		s.Mode, s.Cache = mode, cache
@@ -44,35 +51,23 @@ func (t *tlsServing) servers() renderer.TLSServers {
 
 // changed plans what a change of files needs, and asks for it.
 func (t *tlsServing) changed(ctx context.Context, c handlers.CertChange) {
-	s := t.servers()
+	s := t.kind()
 	use := handlers.CertServing{
 		Static: s.Mode == renderer.TLSStatic,
 		Listed: s.Mode == renderer.TLSVariable && s.Names == renderer.NamesListed,
-		Wild:   wildcards(s.List),
+	}
+	if s.Mode != renderer.TLSNone {
+		use.Wild = t.served.wildcards()
 	}
 	ins, err := t.renderer.Inspect(ctx)
 	if err != nil {
 		t.log.Warn("nginx not inspected, so files that it holds are not known", "err", err)
 	}
 	use.Held = ins.HeldNames
-	if s.Mode == renderer.TLSNone {
-		use.Wild = nil
-	}
 	effect := handlers.PlanCerts(use, c)
 	t.log.Info("certificates changed", "added", len(c.Added), "replaced", len(c.Replaced), "dropped", len(c.Dropped),
 		"reload", effect.Reload, "reason", effect.Reason)
 	if effect.Reload {
 		t.reload(effect.Reason)
 	}
-}
-
-// wildcards lists the served wildcards without their "*.".
-func wildcards(names []string) map[string]bool {
-	out := map[string]bool{}
-	for _, n := range names {
-		if base, ok := strings.CutPrefix(n, "*."); ok {
-			out[base] = true
-		}
-	}
-	return out
 }
