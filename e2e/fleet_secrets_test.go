@@ -152,11 +152,14 @@ type form struct {
 // else are looked for.
 func forms(what string, b []byte) []form {
 	digits := hex.EncodeToString(b)
+	decimals := strings.Trim(fmt.Sprint(b), "[]")
 	out := []form{
 		{what + " raw", b},
 		{what + " in hex", []byte(digits)},
 		{what + " in HEX", []byte(strings.ToUpper(digits))},
-		{what + " in decimals", []byte(strings.Trim(fmt.Sprint(b), "[]"))},
+		{what + " in decimals", []byte(decimals)},
+		{what + " in decimals, by fmt %#v or hclog", []byte(strings.ReplaceAll(decimals, " ", ", "))},
+		{what + " as a JSON list", []byte(strings.ReplaceAll(decimals, " ", ","))},
 		{what + " quoted", []byte(strings.Trim(fmt.Sprintf("%q", b), `"`))},
 	}
 	for shift := range 3 {
