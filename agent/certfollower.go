@@ -37,6 +37,7 @@ type certFollower struct {
 	problems *problems
 	maxLoss  float64
 	keep     time.Duration                              // replaced bundles stay on disk for so long
+	loaded   func()                                     // told when the names served are known
 	changed  func(context.Context, handlers.CertChange) // told after files have changed
 
 	mail   mailbox[store.HeadRecord]
@@ -57,6 +58,7 @@ func (f *certFollower) Run(ctx context.Context) error {
 	if err := f.load(ctx); err != nil {
 		return err
 	}
+	f.loaded()
 	watched := make(chan error, 1)
 	go func() { watched <- f.store.WatchHead(ctx, f.mail.put) }()
 	timer := time.NewTimer(0)

@@ -49,6 +49,19 @@ func (t *tlsServing) kind() renderer.TLSServers {
 	return s
 }
 
+// compare asks for a release if the active one serves something else: the
+// agent's configuration has changed, or a crash came between files and release.
+func (t *tlsServing) compare() {
+	active, err := t.renderer.Active()
+	if err != nil {
+		t.log.Error("active release unreadable", "err", err)
+		return
+	}
+	if active.Release > 0 && !active.TLS.Same(t.servers()) {
+		t.reload("the servers rendered are not those wanted")
+	}
+}
+
 // changed plans what a change of files needs, and asks for it.
 func (t *tlsServing) changed(ctx context.Context, c handlers.CertChange) {
 	s := t.kind()
