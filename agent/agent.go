@@ -84,6 +84,8 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 		log: o.Log.Named("certs"), cfg: cfg.Certificates, renderer: r, view: v,
 		served: &a.certs.served, reload: a.follower.asked.ask,
 	}
+	a.follower.recovered = make(chan struct{})
+	a.certs.begin = a.follower.recovered
 	a.certs.loaded, a.certs.changed = serving.compare, serving.changed
 	a.follower.tls, a.follower.asked.wake = serving.servers, newWake()
 	return a, nil

@@ -37,6 +37,7 @@ type certFollower struct {
 	problems *problems
 	maxLoss  float64
 	keep     time.Duration                              // replaced bundles stay on disk for so long
+	begin    <-chan struct{}                            // closed when the node has mended what a crash left behind
 	loaded   func()                                     // told when the names served are known
 	changed  func(context.Context, handlers.CertChange) // told after files have changed
 
@@ -55,6 +56,11 @@ type certFollower struct {
 // that a restart with Consul away changes nothing.
 func (f *certFollower) Run(ctx context.Context) error {
 	f.mail.wake = newWake()
+	select {
+	case <-f.begin:
+	case <-ctx.Done():
+		return nil
+	}
 	if err := f.load(ctx); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type follower struct {
 	ringRead   func()                     // called after every ring that was read
 	tls        func() renderer.TLSServers // what a release serves besides the ring
 	asked      reloadRequest
+	recovered  chan struct{} // closed by Run when what a crash left behind is mended
 
 	mail    mailbox[store.RingRecord]
 	cutOff  bool
@@ -62,6 +63,7 @@ type change struct {
 func (f *follower) Run(ctx context.Context) error {
 	f.mail.wake = newWake()
 	f.recover(ctx)
+	close(f.recovered)
 	watched := make(chan error, 1)
 	go func() { watched <- f.store.WatchRing(ctx, f.mail.put) }()
 	timer := time.NewTimer(0)
