@@ -49,9 +49,6 @@ func decodeHead(b []byte) (Head, error) {
 		return Head{}, fmt.Errorf("%w: it is cut or damaged", ErrRecord)
 	}
 	for n, age := range ages {
-		if toEpoch(age) > h.Epoch {
-			return Head{}, fmt.Errorf("%w: shard %d is older than the first epoch", ErrRecord, n)
-		}
 		h.Shards[n] = h.Epoch - toEpoch(age)
 	}
 	again, err := EncodeHead(h)

@@ -67,7 +67,6 @@ func (r *bitReader) characters(n int) string {
 			group[i] = alphabet[v%len(alphabet)]
 			v /= len(alphabet)
 		}
-		r.bad = r.bad || v > 0
 	}
 	return string(b)
 }
