@@ -84,7 +84,7 @@ func leafOf(certs []*x509.Certificate, key crypto.Signer) (*x509.Certificate, er
 func chainOf(leaf *x509.Certificate, certs []*x509.Certificate) ([]*x509.Certificate, error) {
 	path := []*x509.Certificate{leaf}
 	left := slices.DeleteFunc(slices.Clone(certs), leaf.Equal)
-	for last := leaf; !isSelfSigned(last); last = path[len(path)-1] {
+	for last := leaf; ; last = path[len(path)-1] {
 		var issuers []*x509.Certificate
 		left = slices.DeleteFunc(left, func(c *x509.Certificate) bool {
 			if checkIssued(last, c) != nil {
@@ -116,7 +116,7 @@ func chainOf(leaf *x509.Certificate, certs []*x509.Certificate) ([]*x509.Certifi
 // chain.
 func strayError(last, stray *x509.Certificate) error {
 	switch {
-	case bytes.Equal(last.RawIssuer, stray.RawSubject) && !isSelfSigned(last):
+	case bytes.Equal(last.RawIssuer, stray.RawSubject):
 		return checkIssued(last, stray)
 	case !stray.IsCA:
 		return fmt.Errorf("%w: a second leaf, of %q, that the key does not belong to", ErrLeaf, label(stray))

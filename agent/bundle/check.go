@@ -173,6 +173,11 @@ func (p Policy) checkPath(path []*x509.Certificate) error {
 	return nil
 }
 
+// weak are the signatures that clients refuse.
+var weak = []x509.SignatureAlgorithm{
+	x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.DSAWithSHA256, x509.ECDSAWithSHA1,
+}
+
 // checkStrength looks at the key and the signature of one certificate. A
 // signature that no certificate in the path verifies counts as well.
 func (p Policy) checkStrength(c *x509.Certificate) error {
@@ -181,8 +186,7 @@ func (p Policy) checkStrength(c *x509.Certificate) error {
 			return fmt.Errorf("%q: %w", label(c), err)
 		}
 	}
-	switch c.SignatureAlgorithm {
-	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.DSAWithSHA256, x509.ECDSAWithSHA1:
+	if slices.Contains(weak, c.SignatureAlgorithm) {
 		return fmt.Errorf("%w: %q is signed with %s", ErrWeakKey, label(c), c.SignatureAlgorithm)
 	}
 	return nil

@@ -261,6 +261,9 @@ func TestCheckRefusesChains(t *testing.T) {
 	bound := issue(t, f.root, p256(t), ca("Bound"), func(c *x509.Certificate) {
 		c.PermittedDNSDomains, c.PermittedDNSDomainsCritical = []string{"other.test"}, true
 	})
+	young := issue(t, f.root, bound.key, ca("Bound"), valid(day.AddDate(0, 0, -1), day.AddDate(0, 0, 1)), func(c *x509.Certificate) {
+		c.PermittedDNSDomains, c.PermittedDNSDomainsCritical = []string{"other.test"}, true
+	})
 	signer := issue(t, f.root, p256(t), names("ca.test"), func(c *x509.Certificate) { c.Subject.CommonName = "NoCA" })
 	ownRoot := issue(t, nil, p256(t), names("a.test"))
 	strict, noChain, self := policy, bundle.Policy{Now: day, AllowNoChain: true}, bundle.Policy{Now: day, AllowSelfSigned: true}
@@ -284,6 +287,7 @@ func TestCheckRefusesChains(t *testing.T) {
 		"11 issuers":            {bundleOf(t, f.leaf, slices.Repeat([]*issued{f.lower}, 11)...), strict, bundle.ErrChain, "11 issuers, at most 10"},
 		"path too long":         {tooLong, strict, bundle.ErrChain, "too many intermediates"},
 		"name constraint":       {bundleOf(t, issue(t, bound, p256(t), names("a.test")), bound), strict, bundle.ErrChain, "not permitted"},
+		"the same, younger":     {bundleOf(t, issue(t, young, p256(t), names("a.test")), young), strict, bundle.ErrChain, "not permitted"},
 		"issuer is no CA":       {bundleOf(t, issue(t, signer, p256(t), names("a.test")), signer), strict, bundle.ErrChain, "cannot sign"},
 	}
 	for name, tt := range tests {

@@ -91,19 +91,24 @@ func ec(tb testing.TB, curve elliptic.Curve) crypto.Signer {
 
 func p256(tb testing.TB) crypto.Signer { return ec(tb, elliptic.P256()) }
 
-var rsaKeys sync.Map // int -> crypto.Signer
+var rsaKeys = struct {
+	sync.Mutex
+	made map[int]*rsa.PrivateKey
+}{made: map[int]*rsa.PrivateKey{}}
 
 // rsaKey makes one key of each size.
-func rsaKey(tb testing.TB, bits int) crypto.Signer {
+func rsaKey(tb testing.TB, bits int) *rsa.PrivateKey {
 	tb.Helper()
-	if k, ok := rsaKeys.Load(bits); ok {
-		return k.(crypto.Signer)
+	rsaKeys.Lock()
+	defer rsaKeys.Unlock()
+	if k := rsaKeys.made[bits]; k != nil {
+		return k
 	}
 	k, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	rsaKeys.Store(bits, k)
+	rsaKeys.made[bits] = k
 	return k
 }
 

@@ -3,7 +3,6 @@ package bundle_test
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
@@ -18,7 +17,11 @@ import (
 
 func sec1(tb testing.TB, i *issued) []byte {
 	tb.Helper()
-	der, err := x509.MarshalECPrivateKey(i.key.(*ecdsa.PrivateKey))
+	key, ok := i.key.(*ecdsa.PrivateKey)
+	if !ok {
+		tb.Fatalf("key is a %T", i.key)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -77,14 +80,15 @@ func TestFromPEMReadsFiles(t *testing.T) {
 
 func TestFromPEMReadsRSA(t *testing.T) {
 	f := family(t)
-	leaf := issue(t, f.lower, rsaKey(t, 2048), names("a.test"))
+	key := rsaKey(t, 2048)
+	leaf := issue(t, f.lower, key, names("a.test"))
 	want := bundleOf(t, leaf, f.lower)
-	for name, key := range map[string][]byte{
+	for name, file := range map[string][]byte{
 		"PKCS#8":      keyPEM(t, leaf.key),
-		"PKCS#1":      block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(leaf.key.(*rsa.PrivateKey))),
-		"PKCS#1, DER": x509.MarshalPKCS1PrivateKey(leaf.key.(*rsa.PrivateKey)),
+		"PKCS#1":      block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)),
+		"PKCS#1, DER": x509.MarshalPKCS1PrivateKey(key),
 	} {
-		got, err := bundle.FromPEM(pems(leaf, f.lower), key)
+		got, err := bundle.FromPEM(pems(leaf, f.lower), file)
 		if err != nil || !same(got, want) {
 			t.Errorf("FromPEM(key in %s) = %s, %v, want %s", name, subjects(got), err, subjects(want))
 		}
@@ -177,6 +181,29 @@ func TestFromPEMKeepsCrossSignedIssuer(t *testing.T) {
 		got, err := bundle.FromPEM(cert, keyPEM(t, f.leaf.key))
 		if err != nil || !same(got, want) {
 			t.Errorf("FromPEM(%s) = %s, %v, want %s", name, subjects(got), err, subjects(want))
+		}
+	}
+}
+
+// TestFromPEMTellsOldRootsFromOldIssuers has signatures that Go does not
+// verify any more: a root's counts for nothing, an issuer's is for Check to
+// refuse.
+func TestFromPEMTellsOldRootsFromOldIssuers(t *testing.T) {
+	sha1 := func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA }
+	root := issue(t, nil, rsaKey(t, 2048), ca("Old Root"), sha1)
+	issuer := issue(t, root, p256(t), ca("Issuer"))
+	old := issue(t, root, issuer.key, ca("Issuer"), sha1)
+	leaf := issue(t, issuer, p256(t), names("a.test"))
+	for name, tt := range map[string]struct {
+		cert  []byte
+		chain *issued
+	}{
+		"root":   {pems(leaf, issuer, root), issuer},
+		"issuer": {pems(leaf, old), old},
+	} {
+		got, err := bundle.FromPEM(tt.cert, keyPEM(t, leaf.key))
+		if want := bundleOf(t, leaf, tt.chain); err != nil || !same(got, want) {
+			t.Errorf("FromPEM(SHA-1 %s) = %s, %v, want %s", name, subjects(got), err, subjects(want))
 		}
 	}
 }

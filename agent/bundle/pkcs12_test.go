@@ -95,7 +95,7 @@ func TestFromPKCS12Refuses(t *testing.T) {
 			}
 		})
 	}
-	for name, data := range map[string][]byte{"PEM": pems(f.leaf), "certificate": f.leaf.cert.Raw, "key": pkcs8(t, f.leaf.key), "nothing": nil} {
+	for name, data := range map[string][]byte{"PEM": pems(f.leaf), "certificate": f.leaf.cert.Raw, "key": pkcs8(t, f.leaf.key), "nothing": nil, "version 2": bytes.Replace(good, []byte{2, 1, 3}, []byte{2, 1, 2}, 1)} {
 		if bundle.IsPKCS12(data) {
 			t.Errorf("IsPKCS12(%s) = true, want false", name)
 		}
