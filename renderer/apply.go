@@ -61,6 +61,7 @@ func (r *Renderer) apply(ctx context.Context, c *change, rel Release) (Outcome, 
 		}
 		return Outcome{}, errors.Join(err, r.collect())
 	}
+	r.lookAgain(c)
 	if !running {
 		return r.notRunning(c)
 	}
@@ -161,4 +162,12 @@ func (r *Renderer) notRunning(c *change) (Outcome, error) {
 		return o, r.markGood(c.m.Release)
 	}
 	return o, r.collect()
+}
+
+// lookAgain finds the listeners of a release that has become current: its own
+// servers may listen where nothing did before.
+func (r *Renderer) lookAgain(c *change) {
+	if in := r.inspection(); in.parsed {
+		c.in.Listeners = in.Listeners
+	}
 }

@@ -25,6 +25,7 @@ type Inspection struct {
 	parsed   bool            // in full: every listener is known
 	errorLog string          // main error log; "" if not known
 	own      map[string]bool // directives the operator sets at http level
+	late     []at            // map_hash directives of the operator after our include
 	config   *config         // nil if not parsed at all
 }
 
@@ -53,7 +54,7 @@ func (r *Renderer) inspect(c *config) Inspection {
 	}
 	level := httpLevel(c)
 	// What was not read may hold the include: the release number will tell.
-	in.Included, in.own = level.included || !in.parsed, level.own
+	in.Included, in.own, in.late = level.included || !in.parsed, level.own, level.late
 	if !in.Included {
 		in.Problems = append(in.Problems, r.includeMissing())
 	}
@@ -91,6 +92,7 @@ type level struct {
 	included  bool            // our include was seen
 	own       map[string]bool // directives outside of our release
 	keyBefore *at             // first ssl_session_ticket_key before our include
+	late      []at            // map_hash directives of the operator after our include
 }
 
 func httpLevel(c *config) level {
@@ -104,6 +106,9 @@ func httpLevel(c *config) level {
 			if !ours && !l.included && l.keyBefore == nil {
 				l.keyBefore = &d
 			}
+		}
+		if !ours && l.included && strings.HasPrefix(d.Directive.Directive, "map_hash_") {
+			l.late = append(l.late, d)
 		}
 		if !ours {
 			l.own[d.Directive.Directive] = true

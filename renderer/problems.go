@@ -23,6 +23,7 @@ const (
 	CodeConfigRefused      = "nginx-config-refused"  // nginx could not start from its configuration
 	CodeNginxMisidentified = "nginx-pid-file"        // the pid file names something else
 	CodeTestedAfterFlip    = "tested-after-the-flip" // no mirror could be made for nginx -t
+	CodeSizesLate          = "map-hash-late"         // the size of nginx's map tables is set after our include
 	CodeCertificateMissing = "certificate-missing"   // a name to be served statically has no live certificate
 )
 

@@ -168,6 +168,7 @@ func (r *Renderer) readyTLS(c *change, rel *Release) error {
 		return err
 	}
 	if rel.TLS.Mode != TLSStatic {
+		c.in.Problems = append(c.in.Problems, lateSizes(c.in.late)...)
 		return nil
 	}
 	var missing []string
@@ -194,4 +195,15 @@ func firstOf(names []string) string {
 		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
+}
+
+// lateSizes is one problem about sizes of map tables that nginx refuses after
+// the first map: it says only that they are duplicate.
+func lateSizes(late []at) []fleet.Problem {
+	if len(late) == 0 {
+		return nil
+	}
+	return []fleet.Problem{problem(CodeSizesLate, fleet.Alarm,
+		fmt.Sprintf("%s at %s:%d stands after the include of tlsfleet, where nginx takes it for a duplicate",
+			late[0].Directive.Directive, late[0].file, late[0].Line), "move it in front of the include")}
 }

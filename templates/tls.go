@@ -71,7 +71,7 @@ func (t TLS) check() error {
 const (
 	cacheLine  = 64
 	leastSize  = 2048
-	leastSlots = 2 // names in a bucket
+	leastSlots = 8 // names in a bucket
 )
 
 // Sizes are what nginx's tables of names have to be for the list, without the

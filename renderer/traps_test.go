@@ -1,0 +1,171 @@
+package renderer
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/bundle"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+)
+
+// TestPairInTheRootOfTheFileSystemIsNotServed: where no bundle is found nginx
+// must not open /fullchain.pem and /privkey.pem.
+func TestPairInTheRootOfTheFileSystemIsNotServed(t *testing.T) {
+	t.Parallel()
+	certPEM, keyPEM := testkit.SelfSigned(t, "root.test")
+	for path, text := range map[string][]byte{"/fullchain.pem": certPEM, "/privkey.pem": keyPEM} {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatalf("plant a pair in the root of the file system: %v", err)
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(path); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := f.Write(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, names := range []NameMode{NamesOpen, NamesListed} {
+		for _, defaults := range []string{"with", "without"} {
+			t.Run(fmt.Sprintf("%s %s a default server", names, defaults), func(t *testing.T) {
+				t.Parallel()
+				g := newTLSRig(t, testkit.NginxOptions{}, func(c *Config) {
+					if defaults == "without" {
+						c.DefaultServers = nil
+					}
+				})
+				live := g.put(t, "a.test", "gone.test")
+				g.serve(t, g.servers(names, "a.test", "gone.test", "never.test"))
+				g.shows(t, "a.test", live["a.test"])
+				if err := os.RemoveAll(g.cfg.bundleDir(live["gone.test"])); err != nil {
+					t.Fatal(err)
+				}
+				for _, sni := range []string{"", "gone.test", "never.test", "root.test", "unknown.test", "..", "../x"} {
+					g.refuses(t, sni)
+				}
+				g.shows(t, "a.test", live["a.test"])
+			})
+		}
+	}
+}
+
+func TestNoRequestReadsAPrivateKey(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ main, server string }{
+		"no location":           {"", ""},
+		"empty location":        {"", "location / { }"},
+		"try_files":             {"", "location / { try_files $uri =404; }"},
+		"try_files of folders":  {"", "location / { try_files $uri $uri/ =404; }"},
+		"regular expression":    {"", `location ~ \.pem$ { }`},
+		"exact":                 {"", "location = /privkey.pem { }"},
+		"index":                 {"", "location / { index privkey.pem; }"},
+		"autoindex":             {"", "location / { autoindex on; }"},
+		"error page":            {"", "error_page 403 404 /privkey.pem;"},
+		"merged slashes off":    {"merge_slashes off;", "location / { }"},
+		"symlinks are followed": {"disable_symlinks off;", "location / { }"},
+		"static variants":       {"", "location / { gzip_static always; }"},
+	}
+	for _, mode := range []TLSMode{TLSVariable, TLSStatic} {
+		for name, tt := range tests {
+			t.Run(string(mode)+" "+name, func(t *testing.T) {
+				t.Parallel()
+				g := newTLSRig(t, testkit.NginxOptions{HTTP: tt.main})
+				g.put(t, "a.test")
+				file := filepath.Join(filepath.Dir(g.cfg.StateDir), "servers.conf")
+				write(t, file, tt.server)
+				servers := g.servers(NamesListed, "a.test")
+				servers.Mode, servers.ServerInclude = mode, file
+				g.serve(t, servers)
+				for _, path := range []string{
+					"/", "/privkey.pem", "/fullchain.pem", "/root/", "/root/../privkey.pem", "/../privkey.pem", "/..%2fprivkey.pem", "//privkey.pem",
+					"/%2e%2e/privkey.pem", "/./privkey.pem", "/x/..//../privkey.pem", "/..\\privkey.pem", "/privkey.pem/", "/privkey.pem%00",
+				} {
+					line := g.get(t, "a.test", path)
+					if name == "autoindex" && path == "/" {
+						continue // the list of an empty folder
+					}
+					if strings.Contains(line, " 200 ") || !strings.HasPrefix(line, "HTTP/1.1 4") {
+						t.Errorf("GET %s = %s, want an error", path, line)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Least figures of the test under load.
+const (
+	loadHandshakes = 3000
+	loadClients    = 8
+	loadSwap       = 2 * time.Millisecond
+)
+
+func TestSwapsUnderLoadFailNoHandshake(t *testing.T) {
+	t.Parallel()
+	g := newTLSRig(t, testkit.NginxOptions{Workers: 2})
+	g.put(t, "a.test")
+	hashes := make([]fleet.Hash, 4)
+	for i := range hashes {
+		var b bundle.Bundle
+		hashes[i], b = newBundle(t, "a.test")
+		if err := g.PutBundle(hashes[i], b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.serve(t, g.servers(NamesOpen))
+	var left, failed, swaps atomic.Int64
+	left.Store(loadHandshakes)
+	var clients sync.WaitGroup
+	for range loadClients {
+		clients.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := handshake(g.addr, "a.test"); err != nil {
+					failed.Add(1)
+					t.Logf("handshake: %v", err)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { clients.Wait(); close(done) }()
+	began := time.Now()
+	ticker := time.NewTicker(loadSwap)
+	defer ticker.Stop()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		case <-ticker.C:
+			if err := g.SetLive(map[string]fleet.Hash{"a.test": hashes[swaps.Add(1)%int64(len(hashes))]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	rate := float64(swaps.Load()) / time.Since(began).Seconds()
+	t.Logf("%d handshakes, %d failed, %d swaps, %.0f a second", loadHandshakes, failed.Load(), swaps.Load(), rate)
+	if failed.Load() != 0 || swaps.Load() < 100 {
+		t.Errorf("%d of %d handshakes failed during %d swaps, want 0 during hundreds", failed.Load(), loadHandshakes, swaps.Load())
+	}
+}
+
+func handshake(addr, sni string) error {
+	c, err := tls.Dial("tcp", addr, &tls.Config{ServerName: sni, InsecureSkipVerify: true})
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
