@@ -18,6 +18,7 @@ import (
 // How often a leader looks without any news: for nodes drained or gone while a
 // rotation waits for them, and otherwise.
 const (
+	lookRaced   = time.Second // after a write that met another ring than was read
 	lookWaiting = 3 * time.Second
 	lookIdle    = 30 * time.Second
 )
@@ -137,14 +138,15 @@ func (l *lead) report(d handlers.Decision) {
 }
 
 // carryOut does what was decided. A ring that somebody else has just changed
-// is looked at again at once; anything else is told and tried again later.
+// is looked at again soon, but not at once: a leader that may not see the ring
+// meets it with every write. Anything else is told and tried again later.
 func (l *lead) carryOut(ctx context.Context, session string, d handlers.Decision, rec store.RingRecord, now time.Time) (time.Duration, error) {
 	err := l.do(ctx, session, d, rec, now)
 	switch {
 	case err == nil:
 		return 0, nil
 	case errors.Is(err, store.ErrConflict):
-		return 0, err
+		return lookRaced, err
 	case ctx.Err() == nil:
 		l.problems.replace("leader", fleet.Problem{Code: "ring-unchanged", Severity: fleet.Alarm, Message: err.Error()})
 	}
