@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -165,6 +166,37 @@ func TestRingThatCannotBeSeenIsKept(t *testing.T) {
 	if s := f.Status(t); s.Epoch != 2 {
 		t.Errorf("epoch = %d, want 2: nobody may write because of what one node cannot see", s.Epoch)
 	}
+}
+
+// TestLeaderThatCannotSeeTheRingDoesNotHammer shows the leader no ring, so that
+// it tries to write its own again and again, in vain.
+func TestLeaderThatCannotSeeTheRingDoesNotHammer(t *testing.T) {
+	t.Parallel()
+	o := onShared(t, 2, nil)
+	proxy := testkit.FaultProxy(t, o.Consul.Addr)
+	o.Node = func(i int) Settings {
+		return Settings{"leader.eligible": i == 1, "consul.address": []string{o.Consul.Addr, proxy.Addr}[i]}
+	}
+	f := NewFleet(t, o)
+	record := f.StoredRing(t)
+	breaks(proxy, testkit.Rule{Path: "/v1/kv/" + f.ringPath(), Fault: testkit.NotFound})
+	f.Nodes[1].AwaitProblem(t, "ring-missing")
+	const while, most = 6 * time.Second, 12
+	begin, first := time.Now(), proxy.Seen(http.MethodPut, "/v1/txn")
+	testkit.Eventually(t, while+settle, "some writes", func() error {
+		if time.Since(begin) < while {
+			return errors.New("not long enough")
+		}
+		return nil
+	})
+	if tried := proxy.Seen(http.MethodPut, "/v1/txn") - first; tried < 1 || tried > most {
+		t.Errorf("the leader tried to write %d times in %s, want 1 to %d", tried, while, most)
+	}
+	if !bytes.Equal(f.StoredRing(t), record) {
+		t.Error("the leader has overwritten the ring that it could not see")
+	}
+	breaks(proxy)
+	f.AwaitBack(t, 1)
 }
 
 // TestTokenThatMayNotReadTheRing narrows a node's ACL token.
