@@ -152,7 +152,7 @@ type form struct {
 // else are looked for.
 func forms(what string, b []byte) []form {
 	digits := hex.EncodeToString(b)
-	decimals := strings.Trim(fmt.Sprint(b), "[]")
+	decimals := strings.Trim(fmt.Sprintf("%d", b), "[]")
 	out := []form{
 		{what + " raw", b},
 		{what + " in hex", []byte(digits)},
