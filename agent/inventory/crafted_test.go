@@ -31,7 +31,7 @@ func TestDecodeShardRefusesCraftedNumbers(t *testing.T) {
 		"no end of zeros":                 start + zero + zeros + zeros + zeros,
 		"value above the largest":         start + "111110" + "011" + zeros[:62] + "1" + zeros[:62] + zero + "1 1",
 		"more shared than there is":       start + zero + "010" + "1" + zero + "1 1",
-		"longer than any name":            start + zero + "1 1" + "001000" + "1 11111110" + "1 00000001",
+		"longer than any name":            start + zero + "1 1" + "111101" + "1" + ones[:61] + "1" + ones[:61],
 		"no such shard":                   strings.Replace(start, "1 000111", "000001 00000 000000", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
