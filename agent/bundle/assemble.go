@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -136,14 +135,9 @@ func checkIssued(c, issuer *x509.Certificate) error {
 	return nil
 }
 
-// isSelfSigned reports whether a certificate is its own issuer. The signature
-// of a root counts for nothing, so one with an algorithm that is not trusted
-// any more (SHA-1) is taken as it is.
+// isSelfSigned reports whether a certificate is its own issuer. It takes SHA-1,
+// which old roots are signed with: a root's signature counts for nothing.
 func isSelfSigned(c *x509.Certificate) bool {
-	if !bytes.Equal(c.RawIssuer, c.RawSubject) {
-		return false
-	}
-	err := c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
-	var insecure x509.InsecureAlgorithmError
-	return err == nil || errors.As(err, &insecure)
+	return bytes.Equal(c.RawIssuer, c.RawSubject) &&
+		c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }

@@ -185,8 +185,8 @@ func TestFromPEMKeepsCrossSignedIssuer(t *testing.T) {
 	}
 }
 
-// TestFromPEMTellsOldRootsFromOldIssuers has signatures that Go does not
-// verify any more: a root's counts for nothing, an issuer's is for Check to
+// TestFromPEMTellsOldRootsFromOldIssuers has SHA-1 signatures, which Go does not
+// take in a chain: a root's counts for nothing, an issuer's is for Check to
 // refuse.
 func TestFromPEMTellsOldRootsFromOldIssuers(t *testing.T) {
 	sha1 := func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA }
