@@ -84,6 +84,9 @@ type FleetStatus struct {
 	Policy  string       `json:"policy"`
 	Due     time.Time    `json:"rotation_due,omitzero"`
 	Nodes   []NodeStatus `json:"nodes"`
+
+	Inventory uint64 `json:"inventory"` // epoch of the certificates; 0: there are none
+	Names     int    `json:"names"`     // names with a certificate
 	RingErr string       `json:"ring_error,omitempty"` // why the ring in Consul cannot be used
 }
 
@@ -109,6 +112,9 @@ func (c *Console) Status(ctx context.Context) (FleetStatus, error) {
 	if out.Leader, err = c.store.Leader(ctx); err != nil {
 		return FleetStatus{}, err
 	}
+	if out.Inventory, out.Names, err = c.inventory(ctx); err != nil {
+		return FleetStatus{}, err
+	}
 	r := s.rec.Ring
 	out.Epoch, out.Changed, out.Cause, out.By, out.Skipped = r.Epoch, r.Changed, r.Cause, r.By, r.Skipped
 	if r.Epoch > 0 {
@@ -126,6 +132,15 @@ func (c *Console) Status(ctx context.Context) (FleetStatus, error) {
 		}
 	}
 	return out, nil
+}
+
+// inventory is the epoch of the certificates and how many names have one.
+func (c *Console) inventory(ctx context.Context) (epoch uint64, names int, err error) {
+	head, err := c.store.Head(ctx)
+	if errors.Is(err, store.ErrMissing) {
+		return 0, 0, nil
+	}
+	return head.Head.Epoch, head.Head.Names, err
 }
 
 func (n *NodeStatus) fill(s snapshot) {

@@ -54,6 +54,9 @@ func headline(s agent.FleetStatus, now time.Time) []string {
 		fmt.Sprintf("fleet %s, leader %s, policy %s", s.Fleet, leader, s.Policy),
 		fmt.Sprintf("%s, proved by %d of %d nodes in service", ring, s.Proved, s.Serving),
 	}
+	if s.Inventory > 0 {
+		lines = append(lines, fmt.Sprintf("inventory epoch %d, %d names, followed by %d of %d nodes", s.Inventory, s.Names, following(s), len(s.Nodes)))
+	}
 	if len(s.Skipped) > 0 {
 		lines = append(lines, "the last change passed over: "+strings.Join(s.Skipped, " "))
 	}
@@ -63,19 +66,30 @@ func headline(s agent.FleetStatus, now time.Time) []string {
 	return append(lines, "")
 }
 
+// following counts the nodes that have all certificates of the inventory.
+func following(s agent.FleetStatus) int {
+	n := 0
+	for _, node := range s.Nodes {
+		if node.Report != nil && node.Report.Inventory == s.Inventory {
+			n++
+		}
+	}
+	return n
+}
+
 func nodeTable(w io.Writer, s agent.FleetStatus, now time.Time) {
-	t := newTable(w, "NODE", "ROLE", "STATE", "APPLIED", "PROVED", "RELEASE", "LAST RELOAD", "NGINX", "REPORT")
+	t := newTable(w, "NODE", "ROLE", "STATE", "APPLIED", "PROVED", "RELEASE", "CERTS", "LAST RELOAD", "NGINX", "REPORT")
 	for _, n := range s.Nodes {
 		role := "follower"
 		if n.Leader {
 			role = "leader"
 		}
 		if n.Report == nil {
-			t.AppendRow(table.Row{n.Node, "-", state(n), "-", "-", "-", "-", "-", "none"})
+			t.AppendRow(table.Row{n.Node, "-", state(n), "-", "-", "-", "-", "-", "-", "none"})
 			continue
 		}
 		r := n.Report
-		t.AppendRow(table.Row{n.Node, role, state(n), r.Applied, r.Proved, r.Release, reload(r.Reload, now), r.NginxVersion, ago(r.At, now)})
+		t.AppendRow(table.Row{n.Node, role, state(n), r.Applied, r.Proved, r.Release, r.Names, reload(r.Reload, now), r.NginxVersion, ago(r.At, now)})
 	}
 	t.Render()
 }
