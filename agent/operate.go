@@ -85,9 +85,9 @@ type FleetStatus struct {
 	Due     time.Time    `json:"rotation_due,omitzero"`
 	Nodes   []NodeStatus `json:"nodes"`
 
-	Inventory uint64 `json:"inventory"` // epoch of the certificates; 0: there are none
-	Names     int    `json:"names"`     // names with a certificate
-	RingErr string       `json:"ring_error,omitempty"` // why the ring in Consul cannot be used
+	Inventory uint64 `json:"inventory"`            // epoch of the certificates; 0: there are none
+	Names     int    `json:"names"`                // names with a certificate
+	RingErr   string `json:"ring_error,omitempty"` // why the ring in Consul cannot be used
 }
 
 // NodeStatus is one node of FleetStatus.
