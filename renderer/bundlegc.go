@@ -27,6 +27,10 @@ func (r *Renderer) CollectBundles(keep time.Duration) (removed int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("collect bundles: %w", err)
 	}
+	// After a power failure no link may lead to what is removed here.
+	if err := syncDir(r.cfg.liveDir()); err != nil {
+		return 0, fmt.Errorf("collect bundles: %w", err)
+	}
 	now := time.Now()
 	var errs []error
 	for hash := range stored {

@@ -64,7 +64,7 @@ func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) error {
 
 // stageBundle writes a bundle's files into a temporary folder in the store; no
 // folder if the bundle is in place. sync makes the files durable.
-func (r *Renderer) stageBundle(hash fleet.Hash, b bundle.Bundle, sync bool) (temp string, err error) {
+func (r *Renderer) stageBundle(hash fleet.Hash, b bundle.Bundle, sync bool) (temp string, _ error) {
 	if got := bundle.Hash(b); got != hash || hash.IsZero() {
 		return "", fmt.Errorf("it has the hash %s", got)
 	}
@@ -74,28 +74,29 @@ func (r *Renderer) stageBundle(hash fleet.Hash, b bundle.Bundle, sync bool) (tem
 	if done, err := r.keepBundle(hash, files); done || err != nil {
 		return "", err
 	}
-	temp, err = os.MkdirTemp(r.cfg.storeDir(), stagePrefix)
+	return r.fillBundle(files, sync)
+}
+
+// fillBundle writes the files into a new temporary folder.
+func (r *Renderer) fillBundle(files []bundleFile, sync bool) (string, error) {
+	temp, err := os.MkdirTemp(r.cfg.storeDir(), stagePrefix)
 	if err != nil {
 		return "", err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(temp))
-		}
-	}()
 	for _, f := range files {
-		if err := f.create(temp, *r.group, sync); err != nil {
-			return "", err
-		}
+		err = errors.Join(err, f.create(temp, *r.group, sync))
 	}
-	if err := createDir(filepath.Join(temp, rootDir), *r.group, 0o750); err != nil {
-		return "", err
+	if err == nil {
+		err = createDir(filepath.Join(temp, rootDir), *r.group, 0o750)
 	}
-	if err := setAccess(temp, *r.group, 0o710); err != nil {
-		return "", err
+	if err == nil {
+		err = setAccess(temp, *r.group, 0o710)
 	}
-	if sync {
-		return temp, syncDir(temp)
+	if err == nil && sync {
+		err = syncDir(temp)
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(temp))
 	}
 	return temp, nil
 }

@@ -56,7 +56,7 @@ func (c *config) workerGroup() string {
 // caller holds r.certs.
 func (r *Renderer) admit(c *config) error {
 	if c == nil && r.group != nil {
-		return nil
+		return r.mendFolders()
 	}
 	if c == nil {
 		var err error
@@ -71,12 +71,39 @@ func (r *Renderer) admit(c *config) error {
 		return err
 	}
 	if r.group != nil && *r.group == gid {
-		return nil
+		return r.mendFolders()
+	}
+	if err := makeFolders(r.cfg.storeDir(), r.cfg.liveDir()); err != nil {
+		return err
 	}
 	if err := r.regroup(gid); err != nil {
 		return fmt.Errorf("give certificates to the group of nginx's workers: %w", err)
 	}
 	r.group = &gid
+	return nil
+}
+
+// makeFolders makes the folders that nginx's workers pass through.
+func makeFolders(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := makeDir(dir, 0o710); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mendFolders makes folders again that others have removed.
+func (r *Renderer) mendFolders() error {
+	for _, dir := range []string{r.cfg.storeDir(), r.cfg.liveDir()} {
+		if _, err := os.Lstat(dir); err == nil {
+			continue
+		}
+		r.cfg.Log.Warn("making a folder again that others have removed", "path", dir)
+		if err := errors.Join(makeFolders(dir), setGroup(dir, *r.group)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -25,7 +25,8 @@ var (
 // SetLive makes each bundle the one its name is served with, by one rename of
 // the link StateDir/live/<name>. Names that fleet.CheckDomain refuses and
 // bundles that are not in the store are named in the error; every other name
-// is flipped.
+// is flipped. After a power failure links may be the former ones, whose bundles
+// are still there.
 func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 	r.certs.Lock()
 	defer r.certs.Unlock()
@@ -38,7 +39,7 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 			errs = append(errs, fmt.Errorf("set certificate of %.300q live: %w", name, err))
 		}
 	}
-	return errors.Join(append(errs, syncDir(r.cfg.liveDir()))...)
+	return errors.Join(errs...)
 }
 
 func (r *Renderer) setLive(name string, hash fleet.Hash) error {
@@ -130,7 +131,7 @@ func (r *Renderer) dropLive(name string, held map[string][]string) error {
 // the map is complete even so.
 func (r *Renderer) Live() (map[string]fleet.Hash, error) {
 	entries, err := os.ReadDir(r.cfg.liveDir())
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list live certificates: %w", err)
 	}
 	stored, err := r.stored()
@@ -165,7 +166,7 @@ func (r *Renderer) Live() (map[string]fleet.Hash, error) {
 // stored lists the bundles in the store.
 func (r *Renderer) stored() (map[fleet.Hash]bool, error) {
 	entries, err := os.ReadDir(r.cfg.storeDir())
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	all := make(map[fleet.Hash]bool, len(entries))

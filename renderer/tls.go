@@ -167,6 +167,9 @@ func (r *Renderer) readyTLS(c *change, rel *Release) error {
 	if err := r.admit(c.in.config); err != nil {
 		return err
 	}
+	if err := syncDir(r.cfg.liveDir()); err != nil {
+		return err
+	}
 	if rel.TLS.Mode != TLSStatic {
 		c.in.Problems = append(c.in.Problems, lateSizes(c.in.late)...)
 		return nil

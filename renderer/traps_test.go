@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
@@ -109,31 +108,28 @@ func TestNoRequestReadsAPrivateKey(t *testing.T) {
 
 // Least figures of the test under load.
 const (
-	loadHandshakes = 3000
-	loadClients    = 8
-	loadSwap       = 2 * time.Millisecond
+	loadHandshakes = 2000
+	loadClients    = 4
+	loadNames      = 10
+	loadPause      = 10 * time.Millisecond // between swaps of all names
 )
 
 func TestSwapsUnderLoadFailNoHandshake(t *testing.T) {
 	t.Parallel()
 	g := newTLSRig(t, testkit.NginxOptions{Workers: 2})
-	g.put(t, "a.test")
-	hashes := make([]fleet.Hash, 4)
-	for i := range hashes {
-		var b bundle.Bundle
-		hashes[i], b = newBundle(t, "a.test")
-		if err := g.PutBundle(hashes[i], b); err != nil {
-			t.Fatal(err)
-		}
+	var names []string
+	for i := range loadNames {
+		names = append(names, fmt.Sprintf("n%d.test", i))
 	}
+	versions := []map[string]fleet.Hash{g.put(t, names...), g.put(t, names...), g.put(t, names...)}
 	g.serve(t, g.servers(NamesOpen))
 	var left, failed, swaps atomic.Int64
 	left.Store(loadHandshakes)
 	var clients sync.WaitGroup
 	for range loadClients {
 		clients.Go(func() {
-			for left.Add(-1) >= 0 {
-				if err := handshake(g.addr, "a.test"); err != nil {
+			for i := left.Add(-1); i >= 0; i = left.Add(-1) {
+				if err := handshake(g.addr, names[i%loadNames]); err != nil {
 					failed.Add(1)
 					t.Logf("handshake: %v", err)
 				}
@@ -143,22 +139,23 @@ func TestSwapsUnderLoadFailNoHandshake(t *testing.T) {
 	done := make(chan struct{})
 	go func() { clients.Wait(); close(done) }()
 	began := time.Now()
-	ticker := time.NewTicker(loadSwap)
+	ticker := time.NewTicker(loadPause)
 	defer ticker.Stop()
 	for running := true; running; {
 		select {
 		case <-done:
 			running = false
 		case <-ticker.C:
-			if err := g.SetLive(map[string]fleet.Hash{"a.test": hashes[swaps.Add(1)%int64(len(hashes))]}); err != nil {
+			round := int(swaps.Add(loadNames)) / loadNames
+			if err := g.SetLive(versions[round%len(versions)]); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	rate := float64(swaps.Load()) / time.Since(began).Seconds()
 	t.Logf("%d handshakes, %d failed, %d swaps, %.0f a second", loadHandshakes, failed.Load(), swaps.Load(), rate)
-	if failed.Load() != 0 || swaps.Load() < 100 {
-		t.Errorf("%d of %d handshakes failed during %d swaps, want 0 during hundreds", failed.Load(), loadHandshakes, swaps.Load())
+	if failed.Load() != 0 || swaps.Load() < 1000 {
+		t.Errorf("%d of %d handshakes failed during %d swaps, want 0 during thousands", failed.Load(), loadHandshakes, swaps.Load())
 	}
 }
 

@@ -63,10 +63,8 @@ func liveName(folder string) (string, bool) {
 // openTree makes the folders of the certificates and removes what a killed
 // agent left half-written in them.
 func (r *Renderer) openTree() error {
-	for _, dir := range []string{r.cfg.storeDir(), r.cfg.liveDir()} {
-		if err := makeDir(dir, 0o710); err != nil {
-			return err
-		}
+	if err := makeFolders(r.cfg.storeDir(), r.cfg.liveDir()); err != nil {
+		return err
 	}
 	if err := makeDir(r.cfg.inventoryDir(), 0o700); err != nil {
 		return err
