@@ -52,7 +52,9 @@ func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) error {
 		return errors.Join(errs...)
 	}
 	if !each {
-		errs = append(errs, syncAll(r.cfg.storeDir()))
+		if err := syncAll(r.cfg.storeDir()); err != nil {
+			return errors.Join(append(errs, fmt.Errorf("put bundles: %w", err), r.openTree())...)
+		}
 	}
 	for _, hash := range slices.SortedFunc(maps.Keys(staged), func(a, b fleet.Hash) int { return bytes.Compare(a[:], b[:]) }) {
 		if err := r.settle(staged[hash], r.cfg.bundleDir(hash)); err != nil {
