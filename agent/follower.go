@@ -97,7 +97,7 @@ func (f *follower) nextTime() time.Time {
 
 // recover mends the node at the start: interrupted releases, lost key files.
 func (f *follower) recover(ctx context.Context) {
-	f.refresh(ctx)
+	f.refresh(ctx, func() {})
 	if ring, _ := f.view.own(); ring != nil {
 		if err := f.renderer.WriteKeys(*ring); err != nil {
 			f.log.Error("ticket keys not restored", "err", err)
@@ -300,9 +300,6 @@ func (f *follower) finish(ctx context.Context, out renderer.Outcome, err error) 
 	if ctx.Err() != nil {
 		return false // stopping: what is half done is mended at the next start
 	}
-	if out.Reload.Result != fleet.ReloadNone {
-		f.view.update(func() { f.view.reload = out.Reload })
-	}
 	done := inPlace(out, err)
 	switch {
 	case done:
@@ -325,8 +322,10 @@ func (f *follower) seen(ctx context.Context, out renderer.Outcome, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	f.refresh(ctx)
-	f.view.update(func() {
+	f.refresh(ctx, func() {
+		if !out.Reload.At.IsZero() {
+			f.view.reload = out.Reload
+		}
 		f.view.proofs = out.Listeners
 		f.view.proved = 0
 		if out.Proved && f.view.active.Mode == fleet.ModeRing {
@@ -357,11 +356,13 @@ func inPlace(out renderer.Outcome, err error) bool {
 	return err == nil && (out.Reload.Result == fleet.ReloadOK || out.Reload.Result == fleet.ReloadNotRunning)
 }
 
-// refresh reads from disk what is active.
-func (f *follower) refresh(ctx context.Context) {
+// refresh reads from disk what is active and takes it into the view in one
+// step with what else is known, so that no report mixes before and after.
+func (f *follower) refresh(ctx context.Context, also func()) {
 	active, err := f.renderer.Active()
 	if err != nil {
 		f.log.Error("active release unreadable", "err", err)
+		f.view.update(also)
 		return
 	}
 	var ring *fleet.Ring
@@ -387,5 +388,6 @@ func (f *follower) refresh(ctx context.Context) {
 		if ins.NginxVersion != "" {
 			f.view.nginx = ins.NginxVersion
 		}
+		also()
 	})
 }
