@@ -22,11 +22,12 @@ type Inspection struct {
 	// ("file:line"): a change of these needs a reload.
 	HeldNames map[string][]string
 
-	parsed   bool            // in full: every listener is known
-	errorLog string          // main error log; "" if not known
-	own      map[string]bool // directives the operator sets at http level
-	late     []at            // map_hash directives of the operator after our include
-	config   *config         // nil if not parsed at all
+	parsed    bool            // in full: every listener is known
+	errorLog  string          // main error log; "" if not known
+	own       map[string]bool // directives the operator sets at http level
+	late      []at            // map_hash directives of the operator after our include
+	mapBefore *at             // first map before our include: nginx takes no sizes of map tables after it
+	config    *config         // nil if not parsed at all
 }
 
 // Inspect asks nginx for its version and reads its configuration through all
@@ -55,6 +56,7 @@ func (r *Renderer) inspect(c *config) Inspection {
 	level := httpLevel(c)
 	// What was not read may hold the include: the release number will tell.
 	in.Included, in.own, in.late = level.included || !in.parsed, level.own, level.late
+	in.mapBefore = level.mapBefore
 	if !in.Included {
 		in.Problems = append(in.Problems, r.includeMissing())
 	}
@@ -93,6 +95,7 @@ type level struct {
 	own       map[string]bool // directives outside of our release
 	keyBefore *at             // first ssl_session_ticket_key before our include
 	late      []at            // map_hash directives of the operator after our include
+	mapBefore *at             // first map before our include: nginx takes no sizes of map tables after it
 }
 
 func httpLevel(c *config) level {
@@ -102,6 +105,10 @@ func httpLevel(c *config) level {
 		switch d.Directive.Directive {
 		case "server":
 			l.servers = append(l.servers, d)
+		case "map":
+			if !ours && !l.included && l.mapBefore == nil {
+				l.mapBefore = &d
+			}
 		case "ssl_session_ticket_key":
 			if !ours && !l.included && l.keyBefore == nil {
 				l.keyBefore = &d

@@ -53,7 +53,7 @@ func (r *Renderer) render(m manifest, in Inspection) ([]templates.File, error) {
 		v.SessionTimeout = r.cfg.SessionTimeout
 	}
 	if m.TLS.Mode != TLSNone {
-		servers, err := m.TLS.values(r.cfg.liveDir(), in.own)
+		servers, err := m.TLS.values(r.cfg.liveDir(), in)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package renderer
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -141,10 +142,14 @@ func (t TLSServers) rendered() []string {
 }
 
 // values is what the templates need.
-func (t TLSServers) values(liveDir string, ownDirectives map[string]bool) (templates.TLS, error) {
+func (t TLSServers) values(liveDir string, in Inspection) (templates.TLS, error) {
 	v := templates.TLS{
 		Open: t.Names == NamesOpen, Static: t.Mode == TLSStatic, Live: liveDir, None: noneName,
-		Listen: t.Listen, ServerInclude: t.ServerInclude, Cache: t.Cache, Keep: ownDirectives,
+		Listen: t.Listen, ServerInclude: t.ServerInclude, Cache: t.Cache, Keep: map[string]bool{},
+	}
+	maps.Copy(v.Keep, in.own)
+	if in.mapBefore != nil {
+		v.Keep["map_hash_bucket_size"], v.Keep["map_hash_max_size"] = true, true
 	}
 	for _, name := range t.rendered() {
 		folder, err := LiveFolder(name)
@@ -171,7 +176,8 @@ func (r *Renderer) readyTLS(c *change, rel *Release) error {
 		return err
 	}
 	if rel.TLS.Mode != TLSStatic {
-		c.in.Problems = append(c.in.Problems, lateSizes(c.in.late)...)
+		c.in.Problems = append(c.in.Problems, lateSizes(c.in)...)
+		c.in.Problems = append(c.in.Problems, longNames(c.in, rel.TLS.rendered())...)
 		return nil
 	}
 	var missing []string
@@ -202,11 +208,29 @@ func firstOf(names []string) string {
 
 // lateSizes is one problem about sizes of map tables that nginx refuses after
 // the first map: it says only that they are duplicate.
-func lateSizes(late []at) []fleet.Problem {
+func lateSizes(in Inspection) []fleet.Problem {
+	late := in.late
 	if len(late) == 0 {
 		return nil
 	}
 	return []fleet.Problem{problem(CodeSizesLate, fleet.Alarm,
 		fmt.Sprintf("%s at %s:%d stands after the include of tlsfleet, where nginx takes it for a duplicate",
 			late[0].Directive.Directive, late[0].file, late[0].Line), "move it in front of the include")}
+}
+
+// plainName is the longest name that fits into a map table of nginx's own size
+// (64 bytes, of which an entry takes the name and 18 bytes more).
+const plainName = 46
+
+// longNames is one problem about names that nginx has no table for, because
+// the size of tables cannot be set any more.
+func longNames(in Inspection, names []string) []fleet.Problem {
+	long := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return len(n) <= plainName })
+	if in.mapBefore == nil || in.own["map_hash_bucket_size"] || len(long) == 0 {
+		return nil
+	}
+	return []fleet.Problem{problem(CodeSizesLate, fleet.Alarm,
+		fmt.Sprintf("the map at %s:%d stands before the include of tlsfleet, so that nginx's tables are too small for %s",
+			in.mapBefore.file, in.mapBefore.Line, firstOf(long)),
+		"move the include in front of it, or write map_hash_bucket_size 512; in front of it")}
 }

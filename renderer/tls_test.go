@@ -245,6 +245,7 @@ func TestSizesOfTheOperatorStay(t *testing.T) {
 		"none":    "",
 		"all set": "server_names_hash_bucket_size 1024; server_names_hash_max_size 4096; map_hash_bucket_size 1024; map_hash_max_size 4096;",
 		"one set": "map_hash_bucket_size 512;",
+		"a map":   "map_hash_bucket_size 512; map $host $x { default 1; }",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -304,4 +305,24 @@ func TestSizesAfterTheIncludeAreExplained(t *testing.T) {
 	if o.Reload.Result != fleet.ReloadRejected || !slices.Contains(codes(o), CodeSizesLate) {
 		t.Errorf("Apply() = %+v, want rejected with %s", o, CodeSizesLate)
 	}
+}
+
+func TestMapBeforeTheInclude(t *testing.T) {
+	t.Parallel()
+	g := newTLSRig(t, testkit.NginxOptions{})
+	write(t, g.nginx.ConfigFile, strings.Replace(read(t, g.nginx.ConfigFile), "access_log off;", "access_log off; map $host $x { default 1; }", 1))
+	fits, long := strings.Repeat("a", plainName-5)+".test", strings.Repeat("a", plainName-4)+".test"
+	live := g.put(t, fits, long)
+	if o := g.serve(t, g.servers(NamesListed, fits)); len(o.Problems) != 0 {
+		t.Errorf("Apply() = %+v, want no problem", o.Problems)
+	}
+	g.shows(t, fits, live[fits])
+	rel := ringRelease(newRing(t, 2))
+	rel.TLS = g.servers(NamesListed, fits, long)
+	slices.Sort(rel.TLS.List)
+	o := g.apply(t, rel)
+	if o.Reload.Result != fleet.ReloadRejected || !slices.Contains(codes(o), CodeSizesLate) || !strings.Contains(o.Problems[0].Message, long) {
+		t.Errorf("Apply() = %+v, want rejected with %s", o, CodeSizesLate)
+	}
+	g.shows(t, fits, live[fits])
 }
