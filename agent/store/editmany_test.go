@@ -68,6 +68,10 @@ func TestEditInventoryManyNames(t *testing.T) {
 		t.Errorf("progress was called with %v, want once for each transaction up to %d", told, n)
 	}
 	w.expect(t, certs)
+	chain, _, err := w.client.KV().Get(w.key(chainKey(certs[0])), nil)
+	if err != nil || chain == nil || chain.ModifyIndex != chain.CreateIndex {
+		t.Errorf("the chain of all is %+v, %v, want it written once", chain, err)
+	}
 	start = time.Now()
 	again, err := count.EditInventory(t.Context(), put(certs...), "", nil)
 	t.Logf("the same again: %s", time.Since(start))
@@ -93,12 +97,14 @@ func TestEditInventorySplitsOneShard(t *testing.T) {
 	w.expect(t, certs)
 }
 
-// TestEditInventorySplitsByBytes puts bundles that are large together.
+// TestEditInventorySplitsByBytes puts bundles into one shard that are large
+// together.
 func TestEditInventorySplitsByBytes(t *testing.T) {
 	w := shared(t)
 	count := counted(t, w)
-	certs := many(t, 12, "example.com")
-	for i := range certs {
+	var certs []store.Certificate
+	for i, name := range sameShard(12) {
+		certs = append(certs, certificate(t, name))
 		certs[i].Bundle.Leaf = append(make([]byte, 100<<10), certs[i].Bundle.Leaf...)
 	}
 	count.edit(t, put(certs...))

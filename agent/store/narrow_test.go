@@ -66,6 +66,26 @@ func TestNarrowTokenHidesNoCertificates(t *testing.T) {
 	}
 }
 
+// TestNarrowTokenToLists lists with tokens that may see part of the keys.
+func TestNarrowTokenToLists(t *testing.T) {
+	server := testkit.Consul(t, testkit.ConsulDev(), testkit.ConsulACL())
+	w := newWorld(t, server.Addr, server.Token)
+	cert := certificate(t, "a.example.com")
+	w.edit(t, put(cert, certificate(t, "b.example.com")))
+	some := w.at(t, server.Addr, token(t, server, `key_prefix "`+w.key("inventory/")+`" { policy = "read" }
+		key_prefix "`+w.key(bundleKey(bundle.Hash(cert.Bundle)))+`" { policy = "read" }`))
+	if got, err := some.Orphans(t.Context()); len(got) > 0 || !errors.Is(err, store.ErrDenied) {
+		t.Errorf("Orphans() = %v, %v, want %v: the list is short", got, err, store.ErrDenied)
+	}
+	w.drop(t, "inventory/head")
+	blind := w.at(t, server.Addr, token(t, server, `key_prefix "`+w.key("inventory/head")+`" { policy = "write" }
+		key_prefix "`+w.key(shardKey("c.example.com"))+`" { policy = "write" }`))
+	got, err := blind.EditInventory(t.Context(), put(certificate(t, "c.example.com")), "", nil)
+	if !errors.Is(err, store.ErrDenied) || !errors.Is(err, consul.ErrFiltered) {
+		t.Errorf("EditInventory() without a head = %+v, %v, want %v: the token cannot see whether the fleet is new", got, err, consul.ErrFiltered)
+	}
+}
+
 // TestShortAnswersHideNoCertificates gives answers that are as short as those
 // to a narrow token, without saying so, or come from no Consul at all.
 func TestShortAnswersHideNoCertificates(t *testing.T) {
@@ -128,9 +148,10 @@ func bare(text string) testkit.Fault {
 // 404 would: a fleet that has certificates gets no new inventory.
 func TestEditInventoryDoesNotStartOver(t *testing.T) {
 	w := shared(t)
-	w.edit(t, put(certificate(t, "a.example.com")))
+	cert := certificate(t, "a.example.com")
+	w.edit(t, put(cert))
 	w.drop(t, "inventory/head")
-	for _, path := range []string{shardKey("a.example.com"), chainKey(certificate(t, "a.example.com"))} {
+	for _, path := range []string{shardKey("a.example.com"), bundleKey(bundle.Hash(cert.Bundle)), chainKey(cert)} {
 		got, err := w.EditInventory(t.Context(), put(certificate(t, "b.example.com")), "", nil)
 		if !errors.Is(err, store.ErrMissing) || got.Added > 0 {
 			t.Errorf("EditInventory() = %+v, %v, want %v", got, err, store.ErrMissing)

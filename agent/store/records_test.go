@@ -12,6 +12,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/store"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
 // raw reads what is stored.
@@ -234,6 +235,22 @@ func TestEditInventoryRepairsBundle(t *testing.T) {
 				t.Errorf("%s %s: Bundle() after the same certificate was put = %v, want nil", kind, how, err)
 			}
 		}
+	}
+}
+
+func TestBundleReadsChainOnce(t *testing.T) {
+	w := shared(t)
+	certs := many(t, 3, "example.com")
+	w.edit(t, put(certs...))
+	proxy := testkit.FaultProxy(t, testkit.SharedConsul(t).Addr)
+	node := w.at(t, proxy.Addr, "")
+	for _, c := range certs {
+		if _, err := node.Bundle(t.Context(), bundle.Hash(c.Bundle)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := proxy.Seen("GET", "/v1/kv/"+w.key("chains/")); n != 1 {
+		t.Errorf("the chain of three bundles was read %d times, want once", n)
 	}
 }
 
