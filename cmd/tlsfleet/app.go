@@ -38,7 +38,7 @@ func (e hinted) Unwrap() error { return e.err }
 // run is the whole program: it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	app := newApp(stdin, stdout, stderr)
-	err := app.RunContext(ctx, args)
+	err := app.RunContext(ctx, flagsFirst(app.Commands, args))
 	if err == nil {
 		return exitDone
 	}
@@ -84,6 +84,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			agentCommand(),
 			rotateCommand(),
 			ticketCommand(),
+			certCommand(),
 			statusCommand(),
 			eventCommand(),
 			restoreCommand(),
