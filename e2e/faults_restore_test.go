@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -78,6 +79,13 @@ func TestRestoreWithConsulDown(t *testing.T) {
 		"local copy stale": {func(t *testing.T, _ *Fleet, n *Node) {
 			n.Settings["ticket.stale_after"] = "1s"
 			n.WriteConfig(t)
+			begin := time.Now()
+			testkit.Eventually(t, settle, "the key to be older than that", func() error {
+				if age := time.Since(begin); age < 2*time.Second {
+					return fmt.Errorf("it is at least %s old", age)
+				}
+				return nil
+			})
 		}, fleet.ModePerHost, "none", "refused"},
 	}
 	for name, tt := range tests {
