@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,12 +25,18 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/importer"
+	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
-// consoleOf opens a new fleet in the tests' Consul.
-func consoleOf(t *testing.T) *agent.Console {
+// console is a new fleet in the tests' Consul.
+type console struct {
+	*agent.Console
+	fleet string
+}
+
+func consoleOf(t *testing.T) console {
 	t.Helper()
 	keyring := filepath.Join(t.TempDir(), "keyring")
 	if _, err := seal.Create(keyring); err != nil {
@@ -40,7 +47,24 @@ func consoleOf(t *testing.T) *agent.Console {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return con
+	return console{con, cfg.Fleet}
+}
+
+// spoil puts something else in the place of a record.
+func (c console) spoil(t *testing.T, path string) {
+	t.Helper()
+	url := "http://" + testkit.SharedConsul(t).Addr + "/v1/kv/tlsfleet/" + c.fleet + "/" + path
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, strings.NewReader("spoiled"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("put %s: %v, %v", path, resp, err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // authority issues certificates.
@@ -111,7 +135,7 @@ func (a *authority) found(tb testing.TB, path string, days int, names ...string)
 	return importer.Found{Bundle: b, Path: path, Key: path}
 }
 
-func imported(t *testing.T, con *agent.Console, o agent.ImportOptions, found ...importer.Found) agent.ImportResult {
+func imported(t *testing.T, con console, o agent.ImportOptions, found ...importer.Found) agent.ImportResult {
 	t.Helper()
 	r, err := con.Import(t.Context(), found, o, nil)
 	if err != nil {
@@ -120,8 +144,8 @@ func imported(t *testing.T, con *agent.Console, o agent.ImportOptions, found ...
 	return r
 }
 
-// names lists the inventory as "name@bundle" with the hash's first digits.
-func names(t *testing.T, con *agent.Console, f agent.CertificateFilter) string {
+// names lists the names of the inventory.
+func names(t *testing.T, con console, f agent.CertificateFilter) string {
 	t.Helper()
 	list, err := con.Certificates(t.Context(), f)
 	if err != nil {
@@ -389,4 +413,27 @@ func TestImportManyCertificates(t *testing.T) {
 		t.Errorf("Import() again = %d unchanged, want %d", r.Unchanged, n)
 	}
 	t.Logf("%d certificates: read %v, imported %v (%d steps), listed %v, imported again %v", n, read, written, calls, listed, time.Since(start)-read-written-listed)
+}
+
+func TestImportGoesOnAroundASpoiledShard(t *testing.T) {
+	con, ca := consoleOf(t), newAuthority(t)
+	imported(t, con, agent.ImportOptions{}, ca.found(t, "a", 10, "a.test"), ca.found(t, "b", 10, "b.test"))
+	con.spoil(t, fmt.Sprintf("inventory/shards/%d", inventory.ShardOf("a.test")))
+	r, err := con.Import(t.Context(), []importer.Found{ca.found(t, "a2", 20, "a.test"), ca.found(t, "b2", 20, "b.test", "c.test")}, agent.ImportOptions{}, nil)
+	if err == nil || r.Replaced != 1 || r.Added != 1 || r.Certificates != 1 || len(r.Replacements) != 1 {
+		t.Errorf("Import() = %+v, %v, want b.test and c.test, and an error", r, err)
+	}
+	if len(r.Refused) != 1 || r.Refused[0].Path != "a2" || !errors.Is(r.Refused[0].Err, agent.ErrNotWritten) {
+		t.Errorf("Import() refuses %+v, want a2 as %v", r.Refused, agent.ErrNotWritten)
+	}
+	list, err := con.Certificates(t.Context(), agent.CertificateFilter{})
+	if !errors.Is(err, agent.ErrPartial) || len(list) != 2 {
+		t.Errorf("Certificates() = %v, %v, want b.test, c.test and %v", list, err, agent.ErrPartial)
+	}
+	if _, err := con.Certificate(t.Context(), "a.test"); !errors.Is(err, agent.ErrPartial) {
+		t.Errorf("Certificate() = %v, want %v", err, agent.ErrPartial)
+	}
+	if _, err := con.RemoveCertificates(t.Context(), []string{"a.test", "b.test"}); !errors.Is(err, agent.ErrPartial) {
+		t.Errorf("RemoveCertificates() = %v, want %v", err, agent.ErrPartial)
+	}
 }

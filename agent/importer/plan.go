@@ -92,15 +92,15 @@ func (s *search) folder(ctx context.Context, dir string, depth int) ([]group, er
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	real, err := filepath.EvalSymlinks(dir)
+	target, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		s.refuse(dir, err)
 		return nil, nil
 	}
-	if s.visited[real] {
+	if s.visited[target] {
 		return nil, nil
 	}
-	s.visited[real] = true
+	s.visited[target] = true
 	files, folders, err := s.list(dir)
 	if err != nil {
 		s.refuse(dir, err)

@@ -35,6 +35,9 @@ func reorder(flags []cli.Flag, args []string) []string {
 		if arg == "--" {
 			return slices.Concat(first, []string{"--"}, rest, args[i+1:])
 		}
+		if slices.Contains([]string{"--help", "-help", "-h"}, arg) {
+			return []string{"--help"} // which would take an argument for a topic
+		}
 		if len(arg) < 2 || arg[0] != '-' {
 			rest = append(rest, arg)
 			continue

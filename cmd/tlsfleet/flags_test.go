@@ -21,7 +21,7 @@ func TestFlagsFirst(t *testing.T) {
 		"after --":           {"tlsfleet cert import --force -- --odd -f", "tlsfleet cert import --force -- --odd -f"},
 		"before and after":   {"tlsfleet cert import a --force -- --odd", "tlsfleet cert import --force -- a --odd"},
 		"dash is a word":     {"tlsfleet cert import - --force", "tlsfleet cert import --force -"},
-		"help":               {"tlsfleet cert show a.test --help", "tlsfleet cert show --help a.test"},
+		"help":               {"tlsfleet cert show a.test --help", "tlsfleet cert show --help"},
 		"unknown command":    {"tlsfleet crt show a --force", "tlsfleet crt show a --force"},
 		"unknown subcommand": {"tlsfleet cert shw a --format json", "tlsfleet cert shw a --format json"},
 		"completion":         {"tlsfleet cert show a --format --generate-bash-completion", "tlsfleet cert show a --format --generate-bash-completion"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -73,14 +72,18 @@ func askPassword(c *cli.Context, path string) (fleet.Secret, error) {
 	if err != nil {
 		return fleet.Secret{}, fmt.Errorf("ask for password: %w", err)
 	}
-	if _, err := fmt.Fprintf(c.App.ErrWriter, "\r\x1b[Kpassword of %s: ", strings.ToValidUTF8(path, "?")); err != nil {
+	wipe := ""
+	if isTerminal(c.App.ErrWriter) {
+		wipe = "\r\x1b[K" // the live line
+	}
+	if _, err := fmt.Fprintf(c.App.ErrWriter, "%spassword of %q: ", wipe, path); err != nil {
 		return fleet.Secret{}, err
 	}
 	password, err := waitFor(c.Context, func() ([]byte, error) { return term.ReadPassword(fd) })
-	if err != nil && c.Context.Err() != nil {
+	if err != nil && c.Err() != nil {
 		err = term.Restore(fd, state)
 		if err == nil {
-			err = c.Context.Err()
+			err = c.Err()
 		}
 	}
 	if err != nil {
