@@ -68,6 +68,9 @@ func (r *Renderer) setLive(name string, hash fleet.Hash) error {
 
 // point makes a link by one rename, whatever is there.
 func (r *Renderer) point(path, target string) error {
+	if err := os.Symlink(target, path); !errors.Is(err, fs.ErrExist) {
+		return err // a new one
+	}
 	// The name of the domain would be too long with a prefix.
 	temp := filepath.Join(filepath.Dir(path), linkPrefix)
 	if err := os.RemoveAll(temp); err != nil {
@@ -77,13 +80,13 @@ func (r *Renderer) point(path, target string) error {
 		return err
 	}
 	err := os.Rename(temp, path)
-	if info, look := os.Lstat(path); err != nil && look == nil && info.IsDir() {
+	if err == nil {
+		return nil
+	}
+	if info, look := os.Lstat(path); look == nil && info.IsDir() {
 		return r.settle(temp, path)
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	return nil
+	return errors.Join(err, os.Remove(temp))
 }
 
 // DropLive stops serving names: their links go, their bundles stay until

@@ -53,7 +53,8 @@ func TestPairInTheRootOfTheFileSystemIsNotServed(t *testing.T) {
 				if err := os.RemoveAll(g.cfg.bundleDir(live["gone.test"])); err != nil {
 					t.Fatal(err)
 				}
-				for _, sni := range []string{"", "gone.test", "never.test", "root.test", "unknown.test", "..", "../x"} {
+				for _, sni := range []string{"", "gone.test", "never.test", "root.test", "unknown.test", "..", "../x",
+					"../live/a.test", "./a.test", "/a.test", "a.test/", "a.test/../a.test", "x/../a.test", "../store/" + live["a.test"].String()} {
 					g.refuses(t, sni)
 				}
 				g.shows(t, "a.test", live["a.test"])
