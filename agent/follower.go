@@ -305,7 +305,7 @@ func (f *follower) finish(ctx context.Context, out renderer.Outcome, err error) 
 	case done:
 		f.problems.replace("release")
 	case err != nil:
-		f.problems.replace("release", append(out.Problems, fleet.Problem{Code: "release-failed", Severity: fleet.Alarm, Message: err.Error()})...)
+		f.problems.replace("release", append(out.Problems, failure("release-failed", err))...)
 	default:
 		f.problems.replace("release", out.Problems...)
 	}
@@ -334,7 +334,7 @@ func (f *follower) seen(ctx context.Context, out renderer.Outcome, err error) {
 	})
 	list := out.Problems
 	if err != nil {
-		list = append(list, fleet.Problem{Code: "not-proved", Severity: fleet.Alarm, Message: err.Error()})
+		list = append(list, failure("not-proved", err))
 	}
 	if f.view.state().Mode == fleet.ModePerHost {
 		list = append(list, fleet.Problem{
@@ -349,6 +349,16 @@ func (f *follower) seen(ctx context.Context, out renderer.Outcome, err error) {
 	}
 	f.proveAt = time.Now().Add(f.proveWait)
 	f.proveWait = min(2*f.proveWait, proveLate, f.reprove)
+}
+
+// failure is an error of the renderer as a problem.
+func failure(code string, err error) fleet.Problem {
+	p := fleet.Problem{Code: code, Severity: fleet.Alarm, Message: err.Error()}
+	if errors.Is(err, renderer.ErrNotNginx) {
+		p.Code = renderer.CodeNginxMisidentified
+		p.Hint = "nothing is signalled; compare pid_file with nginx's pid directive"
+	}
+	return p
 }
 
 // inPlace reports whether the release is active, proved or not.

@@ -23,6 +23,10 @@ const (
 	lookIdle    = 30 * time.Second
 )
 
+// errOutdone makes a leader step down so that a node can lead that holds the
+// ring which Consul has lost.
+var errOutdone = errors.New("another node holds a newer ring than this one")
+
 // lead is the leader's work on the ring.
 type lead struct {
 	log      hclog.Logger
@@ -52,7 +56,7 @@ func (l *lead) Run(ctx context.Context, session string) error {
 	defer func() { <-watched }()
 	for {
 		wait, err := l.look(ctx, session)
-		if errors.Is(err, store.ErrFenced) {
+		if errors.Is(err, store.ErrFenced) || errors.Is(err, errOutdone) {
 			return fmt.Errorf("lead: %w", err)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -82,6 +86,9 @@ func (l *lead) look(ctx context.Context, session string) (time.Duration, error) 
 	l.report(d)
 	l.hub.settle(nil, d.Settled...)
 	l.log.Debug("leader decided", "do", string(d.Do), "cause", string(d.Cause), "waiting", handlers.Names(d.Waiting))
+	if d.Resign {
+		return 0, errOutdone
+	}
 	if d.Do != handlers.Nothing {
 		return l.carryOut(ctx, session, d, rec, now)
 	}

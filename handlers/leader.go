@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -51,6 +52,7 @@ type Decision struct {
 	Since    time.Time  // since when it waits
 	Wake     time.Time  // look again then, if nothing changed before; zero: no need
 	Alarm    string     // needs a person; empty: all is well
+	Resign   bool       // another node holds what the fleet needs: let it lead
 	Settled  []string   // requests that need nothing, with Notes saying why
 	Notes    []string
 }
@@ -159,6 +161,7 @@ func mendRing(v View, seen uint64, by string) Decision {
 		d.Do = Republish
 		d.Alarm = fmt.Sprintf("Consul has %s although epoch %d was in force: writing epoch %d again", have, seen, v.Own.Epoch)
 	default:
+		d.Resign = slices.ContainsFunc(v.Reports, func(r fleet.Report) bool { return r.Node != v.Self && r.Applied == seen })
 		d.Alarm = fmt.Sprintf("Consul has %s although %s saw epoch %d, which this leader does not hold: no rotation until that node leads, or tlsfleet rotate-ticket --emergency", have, by, seen)
 	}
 	return d

@@ -59,13 +59,15 @@ func TestDecide(t *testing.T) {
 		settled []string
 		waiting []string
 		wake    time.Time
+		resign  bool
 	}{
 		"first ring":                     {view: View{}, do: Create, cause: fleet.CauseCreated},
 		"missing, own is the newest":     {view: View{Own: young, HighWater: 5, Reports: all}, do: Republish, alarm: "no ring"},
-		"missing, another saw more":      {view: View{Own: young, HighWater: 5, Reports: []fleet.Report{proved("b", 7)}}, do: Nothing, alarm: "b saw epoch 7"},
+		"missing, another saw more":      {view: View{Own: young, HighWater: 5, Reports: []fleet.Report{proved("b", 7)}}, do: Nothing, alarm: "b saw epoch 7", resign: true},
 		"missing, a report unreadable":   {view: View{BadReport: true}, do: Nothing, alarm: "cannot be read"},
 		"went back, own is the newest":   {view: View{Ring: promoted(ring(3, 1), t0), Own: young, HighWater: 5, Reports: all}, do: Republish, alarm: "ring epoch 3"},
-		"went back, nobody holds it":     {view: View{Ring: promoted(ring(3, 1), t0), Reports: all}, do: Nothing, alarm: "emergency"},
+		"went back, lost by all":         {view: View{Ring: promoted(ring(3, 1), t0), HighWater: 5}, do: Nothing, alarm: "emergency"},
+		"went back, another holds it":    {view: View{Ring: promoted(ring(3, 1), t0), Reports: all}, do: Nothing, alarm: "emergency", resign: true},
 		"not due":                        {view: View{Ring: young, Reports: all}, do: Nothing, wake: t0.Add(11 * time.Hour)},
 		"made by a clock far ahead":      {view: View{Ring: promoted(ring(5, 1), t0.Add(48*time.Hour)), Reports: all}, do: Rotate, cause: fleet.CauseSchedule},
 		"due and proved":                 {view: View{Ring: old, Reports: all}, do: Rotate, cause: fleet.CauseSchedule},
@@ -107,6 +109,9 @@ func TestDecide(t *testing.T) {
 				if !slices.Equal(got, want) {
 					t.Errorf("Decide() %s = %v, want %v", what, got, want)
 				}
+			}
+			if d.Resign != tt.resign {
+				t.Errorf("Decide() resigns: %v, want %v", d.Resign, tt.resign)
 			}
 			same("skipped", d.Skipped, tt.skipped)
 			same("events", d.Events, tt.events)

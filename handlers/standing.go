@@ -45,7 +45,7 @@ func Standings(r fleet.Ring, nodes []fleet.Node, reports []fleet.Report) []Stand
 
 func standing(r fleet.Ring, n fleet.Node, rep fleet.Report, alive bool) Standing {
 	s := Standing{Node: n.Name, Epoch: rep.Applied, Alive: alive, Drained: !n.InService()}
-	s.Proved = alive && rep.Mode == fleet.ModeRing && rep.Proved == r.Epoch
+	s.Proved = r.Epoch > 0 && alive && rep.Mode == fleet.ModeRing && rep.Proved == r.Epoch
 	if s.Proved {
 		return s
 	}

@@ -65,11 +65,12 @@ type build struct {
 	version    string // "1.22.1"
 	configFile string // --conf-path
 	prefix     string // --prefix
+	group      string // of the workers without a directive user: --group, else --user; "" if neither
 }
 
 var (
 	versionPattern = regexp.MustCompile(`(?m)^(?:nginx|[a-z]+) version: [^/\s]+/(\d+(?:\.\d+)+)`)
-	optionPattern  = regexp.MustCompile(`--(prefix|conf-path)=('[^']*'|\S+)`)
+	optionPattern  = regexp.MustCompile(`--(prefix|conf-path|user|group)=('[^']*'|\S+)`)
 )
 
 // build asks the binary.
@@ -88,16 +89,25 @@ func (r *Renderer) build(ctx context.Context) (build, error) {
 // parseBuild reads the output of nginx -V.
 func parseBuild(out string) build {
 	var b build
+	var user string
 	if m := versionPattern.FindStringSubmatch(out); m != nil {
 		b.version = m[1]
 	}
 	for _, m := range optionPattern.FindAllStringSubmatch(out, -1) {
 		value := strings.Trim(m[2], "'")
-		if m[1] == "prefix" {
+		switch m[1] {
+		case "prefix":
 			b.prefix = value
-		} else {
+		case "conf-path":
 			b.configFile = value
+		case "group":
+			b.group = value
+		case "user":
+			user = value
 		}
+	}
+	if b.group == "" {
+		b.group = user
 	}
 	if b.prefix == "" {
 		b.prefix = "/usr/local/nginx"

@@ -50,7 +50,7 @@ type Config struct {
 	StateDir            string // survives a reboot: releases, epoch, lock
 	RunDir              string // tmpfs: ticket keys
 	AllowPersistentKeys bool   // RunDir may be on a disk
-	WorkerGroup         string // may read private keys; default: what nginx's configuration says, www-data, root
+	WorkerGroup         string // may read private keys; default: what nginx's configuration says, else what nginx was built with
 
 	DefaultServers []string      // listen parameters of servers that refuse unknown names: "443 ssl"
 	ReleaseAddress string        // listen address of the server that answers GET /release, on loopback

@@ -1,6 +1,7 @@
 package renderer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,10 +10,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
-// debianGroup is the group of nginx's workers on Debian.
-const debianGroup = "www-data"
+// buildTimeout bounds the question to the binary for its default group.
+const buildTimeout = 5 * time.Second
 
 // workerGroup is the group nginx gives its workers (directive user, whose
 // second parameter is by default a group of the user's name), or that of
@@ -26,9 +28,8 @@ func (r *Renderer) workerGroup(c *config) (gid int, err error) {
 		name = c.workerGroup()
 	}
 	if name == "" {
-		name = debianGroup
-		if _, err := user.LookupGroup(name); err != nil {
-			return 0, nil
+		if name, err = r.builtInGroup(); err != nil {
+			return 0, err
 		}
 	}
 	g, err := user.LookupGroup(name)
@@ -39,6 +40,24 @@ func (r *Renderer) workerGroup(c *config) (gid int, err error) {
 		return 0, fmt.Errorf("find group of nginx's workers: %s has the id %q", name, g.Gid)
 	}
 	return gid, nil
+}
+
+// builtInGroup is the group of workers without a directive user: the one nginx
+// was built with, else what nginx's configure takes, nobody or nogroup.
+func (r *Renderer) builtInGroup() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
+	defer cancel()
+	b, err := r.build(ctx)
+	if err != nil {
+		return "", fmt.Errorf("find group of nginx's workers: %w", err)
+	}
+	if b.group != "" {
+		return b.group, nil
+	}
+	if _, err := user.LookupGroup("nobody"); err == nil {
+		return "nobody", nil
+	}
+	return "nogroup", nil
 }
 
 // workerGroup is what the configuration says; "" if nothing.

@@ -10,21 +10,20 @@ import (
 
 // Codes of the problems this package reports.
 const (
-	CodeIncludeMissing     = "include-missing"       // nginx does not read our release
-	CodeKeyHidden          = "ticket-key-hidden"     // an ssl_session_ticket_key of the operator seals instead
-	CodeConfigUnparsed     = "config-unparsed"       // nginx's configuration was not understood in full
-	CodeListenerUnproved   = "listener-unproved"     // a handshake did not show the key of the release
-	CodeReleaseUnserved    = "release-not-served"    // GET /release does not answer the active release
-	CodeReleaseRejected    = "release-rejected"      // nginx -t refused a release
-	CodeReleaseRolledBack  = "release-rolled-back"   // a release was taken back
-	CodeNginxNotRunning    = "nginx-not-running"     // no nginx to prove anything with
-	CodeKeysMissing        = "ticket-keys-missing"   // key files of the active release are gone
-	CodeOldWorkers         = "old-workers"           // old workers outlived an urgent release
-	CodeConfigRefused      = "nginx-config-refused"  // nginx could not start from its configuration
-	CodeNginxMisidentified = "nginx-pid-file"        // the pid file names something else
-	CodeTestedAfterFlip    = "tested-after-the-flip" // no mirror could be made for nginx -t
-	CodeSizesLate          = "map-hash-late"         // the size of nginx's map tables is set after our include
-	CodeCertificateMissing = "certificate-missing"   // a name to be served statically has no live certificate
+	CodeIncludeMissing     = "include-missing"      // nginx does not read our release
+	CodeKeyHidden          = "ticket-key-hidden"    // an ssl_session_ticket_key of the operator seals instead
+	CodeConfigUnparsed     = "config-unparsed"      // nginx's configuration was not understood in full
+	CodeListenerUnproved   = "listener-unproved"    // a handshake did not show the key of the release
+	CodeReleaseUnserved    = "release-not-served"   // GET /release does not answer the active release
+	CodeReleaseRejected    = "release-rejected"     // nginx -t refused a release
+	CodeReleaseRolledBack  = "release-rolled-back"  // a release was taken back
+	CodeNginxNotRunning    = "nginx-not-running"    // no nginx to prove anything with
+	CodeKeysMissing        = "ticket-keys-missing"  // key files of the active release are gone
+	CodeOldWorkers         = "old-workers"          // old workers outlived an urgent release
+	CodeConfigRefused      = "nginx-config-refused" // nginx could not start from its configuration
+	CodeNginxMisidentified = "nginx-pid-file"       // the pid file names something else
+	CodeSizesLate          = "map-hash-late"        // the size of nginx's map tables is set after our include
+	CodeCertificateMissing = "certificate-missing"  // a name to be served statically has no live certificate
 )
 
 func problem(code string, s fleet.Severity, message, hint string) fleet.Problem {
