@@ -78,6 +78,7 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 		lead: &lead{
 			log: o.Log.Named("leader"), node: cfg.Node, store: st, view: v, hub: h, problems: probs,
 			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), wake: leadWake,
+			tidy: &tidy{log: o.Log.Named("leader"), store: st},
 		},
 	}
 	serving := &tlsServing{

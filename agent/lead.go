@@ -39,6 +39,7 @@ type lead struct {
 	keep     int           // previous keys kept at least
 	keepFor  time.Duration // and each for so long
 	wake     wake
+	tidy     *tidy
 }
 
 // Run leads until ctx, which lasts as long as the lease, ends. Every write is
@@ -49,11 +50,17 @@ func (l *lead) Run(ctx context.Context, session string) error {
 		return fmt.Errorf("lead: %w", err)
 	}
 	l.log.Info("leading", "node", l.node)
+	ctx, stop := context.WithCancel(ctx) // ends the parts when the lead ends by itself
 	watched := make(chan error, 1)
 	go func() {
 		watched <- l.store.WatchReports(ctx, func([]fleet.Report, []store.BadReport) { l.wake.give() })
 	}()
-	defer func() { <-watched }()
+	tidied := make(chan struct{})
+	go func() {
+		defer close(tidied)
+		l.tidy.Run(ctx, session)
+	}()
+	defer func() { stop(); <-watched; <-tidied }()
 	for {
 		wait, err := l.look(ctx, session)
 		if errors.Is(err, store.ErrFenced) || errors.Is(err, errOutdone) {

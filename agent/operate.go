@@ -137,10 +137,15 @@ func (c *Console) Status(ctx context.Context) (FleetStatus, error) {
 // inventory is the epoch of the certificates and how many names have one.
 func (c *Console) inventory(ctx context.Context) (epoch uint64, names int, err error) {
 	head, err := c.store.Head(ctx)
+	return head.Head.Epoch, head.Head.Names, ignoreMissing(err)
+}
+
+// ignoreMissing takes a record that is not there for no error.
+func ignoreMissing(err error) error {
 	if errors.Is(err, store.ErrMissing) {
-		return 0, 0, nil
+		return nil
 	}
-	return head.Head.Epoch, head.Head.Names, err
+	return err
 }
 
 func (n *NodeStatus) fill(s snapshot) {
