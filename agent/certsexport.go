@@ -37,11 +37,6 @@ func (c *Console) ExportCertificate(ctx context.Context, name, dir string, overw
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return CertificateExport{}, fmt.Errorf("export certificate: %w", err)
 	}
-	for _, path := range []string{out.Fullchain, out.Key} {
-		if _, err := os.Lstat(path); err == nil && !overwrite {
-			return CertificateExport{}, fmt.Errorf("export certificate: %s %w", path, ErrExists)
-		}
-	}
 	write := create
 	if overwrite {
 		write = replace
