@@ -60,7 +60,13 @@ func (l *lead) Run(ctx context.Context, session string) error {
 		defer close(tidied)
 		l.tidy.Run(ctx, session)
 	}()
-	defer func() { stop(); <-watched; <-tidied }()
+	defer func() {
+		stop()
+		<-tidied
+		if err := <-watched; err != nil {
+			l.log.Warn("reports not watched", "err", err)
+		}
+	}()
 	for {
 		wait, err := l.look(ctx, session)
 		if errors.Is(err, store.ErrFenced) || errors.Is(err, errOutdone) {

@@ -53,7 +53,7 @@ const (
 // each node and why.
 func (c *Console) Rotate(ctx context.Context, q RotateRequest) (fleet.Ring, error) {
 	s, err := c.look(ctx)
-	if err != nil && !(q.Emergency && lostRing(err, s)) {
+	if err != nil && (!q.Emergency || !lostRing(err, s)) {
 		return fleet.Ring{}, errNoRing(err)
 	}
 	skipped := handlers.Names(handlers.Waiting(s.standings()))

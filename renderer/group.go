@@ -43,7 +43,10 @@ func (r *Renderer) workerGroup(c *config) (gid int, err error) {
 }
 
 // builtInGroup is the group of workers without a directive user: the one nginx
-// was built with, else what nginx's configure takes, nobody or nogroup.
+// was built with, else what nginx's configure takes, nobody or nogroup. It is
+// asked once for a configuration without a user, so it bounds itself.
+//
+//nolint:contextcheck // see above
 func (r *Renderer) builtInGroup() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()

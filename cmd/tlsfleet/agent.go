@@ -48,7 +48,7 @@ func runAgent(c *cli.Context) error {
 	select {
 	case err := <-ended:
 		return startError(err)
-	case <-c.Context.Done():
+	case <-c.Done():
 	}
 	select {
 	case err := <-ended:
