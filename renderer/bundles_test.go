@@ -20,7 +20,7 @@ import (
 
 const wwwData = 33 // Debian's www-data
 
-// modes lists what is below a folder with mode and group, as "0640 33 name".
+// wantAccess fails unless a file has the mode and the group.
 func wantAccess(t *testing.T, path string, perm fs.FileMode, gid int) {
 	t.Helper()
 	info, err := os.Lstat(path)
@@ -178,7 +178,11 @@ func TestPutBundleLeavesAnEqualOneAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return info.Sys().(*syscall.Stat_t).Ino
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			t.Fatal("no inode")
+		}
+		return st.Ino
 	}
 	if first, second := inode(), inode(); first != second {
 		t.Error("PutBundle() writes an equal bundle again")
@@ -222,14 +226,15 @@ func TestCollectBundles(t *testing.T) {
 				t.Errorf("CollectBundles() = %d, %v, want %d", got, err, want)
 			}
 		}
+		pass := func(d time.Duration) { <-time.After(d) } // of the bubble's clock
 		first := g.put(t, "a.test")["a.test"]
 		other := g.put(t, "b.test")["b.test"]
 		second := g.put(t, "a.test")["a.test"]
 		collect(0)
-		time.Sleep(keep - 1)
+		pass(keep - time.Nanosecond)
 		collect(0)
 		g.wantStore(t, first, other, second)
-		time.Sleep(1)
+		pass(time.Nanosecond)
 		collect(1)
 		g.wantStore(t, other, second)
 		unused, b := newBundle(t, "c.test")
@@ -240,13 +245,13 @@ func TestCollectBundles(t *testing.T) {
 			t.Fatal(err)
 		}
 		collect(0)
-		time.Sleep(keep)
+		pass(keep)
 		if err := g.PutBundle(unused, b); err != nil { // wanted again
 			t.Fatal(err)
 		}
 		collect(1)
 		g.wantStore(t, second, unused)
-		time.Sleep(keep)
+		pass(keep)
 		collect(1)
 		g.wantStore(t, second)
 		// What others link to is not taken from them.
@@ -256,7 +261,7 @@ func TestCollectBundles(t *testing.T) {
 		if err := g.DropLive("a.test"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(keep)
+		pass(keep)
 		collect(0)
 	})
 }

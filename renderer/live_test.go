@@ -125,8 +125,8 @@ func TestForeignEntriesOfLive(t *testing.T) {
 		t.Errorf("SetLive() = %v over foreign entries", err)
 	}
 	maps.Copy(want, mend)
-	if got, _ := g.Live(); !maps.Equal(got, want) {
-		t.Errorf("Live() = %v, want %v", got, want)
+	if got, err := g.Live(); !maps.Equal(got, want) || !errors.Is(err, ErrForeign) {
+		t.Errorf("Live() = %v, %v, want %v", got, err, want)
 	}
 	if err := g.DropLive("dangling.test", "link.test"); err != nil {
 		t.Errorf("DropLive() = %v", err)
@@ -139,7 +139,7 @@ func TestForeignEntriesOfLive(t *testing.T) {
 func TestLiveFolderRemovedByHandComesBack(t *testing.T) {
 	t.Parallel()
 	g := newTLSRig(t, testkit.NginxOptions{})
-	live := g.put(t, "a.test")
+	g.put(t, "a.test")
 	g.serve(t, g.servers(NamesOpen))
 	for _, dir := range []string{g.cfg.liveDir(), g.cfg.storeDir()} {
 		if err := os.RemoveAll(dir); err != nil {
@@ -149,7 +149,7 @@ func TestLiveFolderRemovedByHandComesBack(t *testing.T) {
 		if got, err := g.Live(); len(got) != 0 {
 			t.Errorf("Live() = %v, %v, want nothing", got, err)
 		}
-		live = g.put(t, "a.test")
+		live := g.put(t, "a.test")
 		g.shows(t, "a.test", live["a.test"])
 	}
 }

@@ -1,0 +1,143 @@
+package renderer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+)
+
+// bundleFile is one file of a bundle.
+type bundleFile struct {
+	name string
+	text []byte
+	perm fs.FileMode
+}
+
+// create writes the file into a folder that nobody else can enter yet.
+func (f bundleFile) create(dir string, gid int, sync bool) (err error) {
+	file, err := os.OpenFile(filepath.Join(dir, f.name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := file.Write(f.text); err != nil {
+		return err
+	}
+	if err := file.Chown(-1, gid); err != nil {
+		return err
+	}
+	if err := file.Chmod(f.perm); err != nil {
+		return err
+	}
+	if sync {
+		return file.Sync()
+	}
+	return nil
+}
+
+func createDir(dir string, gid int, perm fs.FileMode) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	return setAccess(dir, gid, perm)
+}
+
+// setAccess sets group and mode where they are others.
+func setAccess(path string, gid int, perm fs.FileMode) error {
+	if err := setGroup(path, gid); err != nil {
+		return err
+	}
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Perm() == perm {
+		return err
+	}
+	return os.Chmod(path, perm)
+}
+
+// syncAll makes the whole file system of a folder durable.
+func syncAll(dir string) (err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync file system: %w", err)
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("sync file system: %w", err)
+	}
+	return nil
+}
+
+// keepBundle reports whether the bundle is in the store as it has to be. Only
+// modes and groups are mended in place, because nginx takes a file of the same
+// inode and time for the same (ssl_certificate_cache).
+func (r *Renderer) keepBundle(hash fleet.Hash, files []bundleFile) (bool, error) {
+	dir := r.cfg.bundleDir(hash)
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if !info.IsDir() || !holds(dir, files) {
+		r.cfg.Log.Warn("replacing a bundle that was changed by others", "path", dir)
+		return false, nil
+	}
+	for _, f := range files {
+		if err := setAccess(filepath.Join(dir, f.name), *r.group, f.perm); err != nil {
+			return false, err
+		}
+	}
+	if err := setAccess(filepath.Join(dir, rootDir), *r.group, 0o750); err != nil {
+		return false, err
+	}
+	return true, setAccess(dir, *r.group, 0o710)
+}
+
+// holds reports whether a folder has exactly the files and an empty root.
+func holds(dir string, files []bundleFile) bool {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != len(files)+1 {
+		return false
+	}
+	for _, f := range files {
+		info, err := os.Lstat(filepath.Join(dir, f.name))
+		if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(f.text)) {
+			return false
+		}
+		text, err := os.ReadFile(filepath.Join(dir, f.name))
+		if err != nil || !bytes.Equal(text, f.text) {
+			return false
+		}
+	}
+	info, err := os.Lstat(filepath.Join(dir, rootDir))
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	inside, err := os.ReadDir(filepath.Join(dir, rootDir))
+	return err == nil && len(inside) == 0
+}
+
+// settle renames a staged folder or link to its place. What is there already
+// is exchanged in one step and removed.
+func (r *Renderer) settle(temp, path string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EEXIST) {
+		err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
+	}
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		// A file system that can neither: there is a moment without the folder.
+		err = errors.Join(os.RemoveAll(path), os.Rename(temp, path))
+	}
+	if err != nil {
+		return errors.Join(&os.LinkError{Op: "rename", Old: temp, New: path, Err: err}, os.RemoveAll(temp))
+	}
+	return os.RemoveAll(temp)
+}
