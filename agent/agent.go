@@ -69,7 +69,7 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 		follower: &follower{
 			log: o.Log.Named("follow"), store: st, renderer: r, view: v, problems: probs,
 			pace:    handlers.Pace{Splay: cfg.Reload.Splay, Quiet: cfg.Reload.Quiet, MaxQuiet: cfg.Reload.MaxQuiet, MinInterval: cfg.Reload.MinInterval},
-			reprove: cfg.Nginx.ReproveEvery, staleAfter: cfg.Ticket.StaleAfter, ringRead: leadWake.give,
+			contact: openContact(cfg.StateDir, time.Now()), reprove: cfg.Nginx.ReproveEvery, staleAfter: cfg.Ticket.StaleAfter, ringRead: leadWake.give,
 		},
 		presence: &presence{
 			log: o.Log.Named("presence"), store: st, view: v, wake: reportWake,

@@ -229,6 +229,7 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 			}
 		}
 	}
+	f.served.leave(change.Dropped)
 	err := errors.Join(f.renderer.SetLive(flips), f.renderer.DropLive(change.Dropped...))
 	f.settle(flips, change.Dropped, err)
 	slices.Sort(change.Added)

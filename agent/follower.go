@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -42,6 +43,8 @@ type follower struct {
 
 	mail    mailbox[store.RingRecord]
 	cutOff  bool
+	contact contactTime
+	strange int // proofs in a row that found nginx on another release
 	change  *change
 	prev    time.Time // last reload
 	proveAt time.Time
@@ -114,7 +117,7 @@ func (f *follower) look() {
 		f.decide(*rec)
 		f.ringRead()
 	}
-	f.contact(err)
+	f.judge(err)
 }
 
 // decide plans for a ring that was read.
@@ -189,11 +192,12 @@ func (f *follower) renew(reason string) {
 	f.schedule(rel, epoch)
 }
 
-// contact notes whether Consul can be reached and what it said of the ring.
-func (f *follower) contact(err error) {
+// judge notes whether Consul can be reached and what it said of the ring.
+func (f *follower) judge(err error) {
 	f.cutOff = err != nil && !errors.Is(err, store.ErrMissing) && !errors.Is(err, store.ErrRecord)
 	switch {
 	case err == nil:
+		f.keepContact()
 		f.problems.replace("contact")
 	case errors.Is(err, store.ErrMissing):
 		f.problems.replace("contact", f.missing())
@@ -247,7 +251,7 @@ func (f *follower) considerStale() {
 	if ring == nil || f.change != nil {
 		return
 	}
-	plan := handlers.PlanCutOff(f.view.state(), ring.Current.Promoted, time.Now(), f.staleAfter)
+	plan := handlers.PlanCutOff(f.view.state(), f.contact.last(), time.Now(), f.staleAfter)
 	if plan.Reload {
 		f.schedule(renderer.Release{Mode: plan.Mode, Reason: plan.Reason}, 0)
 	}
@@ -292,6 +296,36 @@ func (f *follower) prove(ctx context.Context) {
 	}
 	out, err := f.renderer.Prove(ctx)
 	f.seen(ctx, out, err)
+	f.overtake(ctx, out)
+	f.keepContact()
+}
+
+// overtake reloads an nginx that goes on with an older release, as one does that
+// read its configuration just before the flip and wrote its pid file after.
+func (f *follower) overtake(ctx context.Context, out renderer.Outcome) {
+	other := slices.ContainsFunc(out.Problems, func(p fleet.Problem) bool { return p.Code == renderer.CodeReleaseUnserved })
+	if !other {
+		f.strange = 0
+		return
+	}
+	f.strange++
+	if f.strange < 2 || ctx.Err() != nil {
+		return
+	}
+	f.strange = 0
+	f.log.Warn("nginx serves another release, bringing it to the active one")
+	out, err := f.renderer.Recover(ctx)
+	f.finish(ctx, out, err)
+}
+
+// keepContact remembers that Consul could be reached until now.
+func (f *follower) keepContact() {
+	if f.cutOff {
+		return
+	}
+	if err := f.contact.touch(); err != nil {
+		f.log.Warn("time of the last contact with consul not saved", "err", err)
+	}
 }
 
 // finish takes the outcome of a release into the view and says whether it is

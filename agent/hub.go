@@ -94,6 +94,7 @@ func (h *hub) note(events []fleet.Event, baseline bool) {
 		default:
 			h.log.Info("event noted", "event", e.Name, "event_id", e.ID, "ltime", e.LTime)
 			h.pending = append(h.pending, req)
+			h.pending = h.pending[max(0, len(h.pending)-fleet.MaxRingEvents):]
 		}
 	}
 	if !news {

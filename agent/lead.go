@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 	"github.com/tlsfleet/tlsfleet/agent/ticket"
 	"github.com/tlsfleet/tlsfleet/handlers"
@@ -22,6 +23,10 @@ const (
 	lookWaiting = 3 * time.Second
 	lookIdle    = 30 * time.Second
 )
+
+// damagedGrace is how long a damaged ring stays in Consul before the leader
+// writes its own again.
+const damagedGrace = 30 * time.Second
 
 // errOutdone makes a leader step down so that a node can lead that holds the
 // ring which Consul has lost.
@@ -40,15 +45,19 @@ type lead struct {
 	keepFor  time.Duration // and each for so long
 	wake     wake
 	tidy     *tidy
+
+	damaged time.Time // since when the ring's record cannot be opened; zero: it can
+	alarm   string    // logged last
 }
 
 // Run leads until ctx, which lasts as long as the lease, ends. Every write is
 // fenced by the session.
 func (l *lead) Run(ctx context.Context, session string) error {
-	defer l.problems.replace("leader")
 	if err := l.store.EnsureMeta(ctx, session); err != nil {
+		l.blind(ctx, err)
 		return fmt.Errorf("lead: %w", err)
 	}
+	defer l.problems.replace("leader")
 	l.log.Info("leading", "node", l.node)
 	ctx, stop := context.WithCancel(ctx) // ends the parts when the lead ends by itself
 	watched := make(chan error, 1)
@@ -91,6 +100,7 @@ func (l *lead) Run(ctx context.Context, session string) error {
 func (l *lead) look(ctx context.Context, session string) (time.Duration, error) {
 	v, rec, err := l.read(ctx)
 	if err != nil {
+		l.blind(ctx, err)
 		return lookWaiting, err
 	}
 	l.hub.settle(v.Ring)
@@ -135,10 +145,40 @@ func (l *lead) read(ctx context.Context) (handlers.View, store.RingRecord, error
 	case errors.Is(err, store.ErrMissing):
 		return v, store.RingRecord{}, nil
 	case err != nil:
+		v.Damaged = l.damagedLong(err)
+		if v.Damaged {
+			return v, rec, nil
+		}
 		return v, store.RingRecord{}, err
 	}
+	l.damaged = time.Time{}
 	v.Ring = &rec.Ring
 	return v, rec, nil
+}
+
+// damagedLong reports whether the ring's record has been one that nobody with
+// the keyring made, for so long that no operator is about to mend it. A record
+// of a newer schema, or under a key that is not here, is not damaged.
+func (l *lead) damagedLong(err error) bool {
+	if !errors.Is(err, seal.ErrForged) && !errors.Is(err, seal.ErrFormat) {
+		l.damaged = time.Time{}
+		return false
+	}
+	if l.damaged.IsZero() {
+		l.damaged = time.Now()
+	}
+	return time.Since(l.damaged) > damagedGrace
+}
+
+// blind tells that the leader cannot see what it needs for its decisions.
+func (l *lead) blind(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	l.problems.replace("leader", fleet.Problem{
+		Code: "leader-blind", Severity: fleet.Alarm, Message: err.Error(),
+		Hint: "no rotation until the leader can read the ring, the reports and the catalog again",
+	})
 }
 
 // report makes a decision that needs a person visible.
@@ -146,11 +186,14 @@ func (l *lead) report(d handlers.Decision) {
 	for _, note := range d.Notes {
 		l.log.Warn("event settled without a change", "reason", note)
 	}
+	if d.Alarm != l.alarm && d.Alarm != "" {
+		l.log.Error("ring needs attention", "reason", d.Alarm)
+	}
+	l.alarm = d.Alarm
 	if d.Alarm == "" {
 		l.problems.replace("leader")
 		return
 	}
-	l.log.Error("ring needs attention", "reason", d.Alarm)
 	l.problems.replace("leader", fleet.Problem{
 		Code: "rotation-held", Severity: fleet.Alarm, Message: d.Alarm,
 		Hint: "mend the nodes named, or take them out of service: consul maint -enable -service=<id of the node's tlsfleet service>",
@@ -189,15 +232,14 @@ func (l *lead) do(ctx context.Context, session string, d handlers.Decision, rec 
 	if _, err := l.store.PutRing(ctx, next, rec.Index, session); err != nil {
 		return fmt.Errorf("%s ring: %w", d.Do, err)
 	}
-	l.hub.settle(&next)
+	l.hub.settle(&next, d.Events...)
 	l.log.Info("ring changed", "epoch", next.Epoch, "cause", string(next.Cause), "key", next.Current.Name().String())
 	return nil
 }
 
 func (l *lead) change(d handlers.Decision, r fleet.Ring, c ticket.Change) (fleet.Ring, error) {
 	if d.Do == handlers.Republish {
-		own, _ := l.view.own()
-		return *own, nil
+		return *d.Ring, nil
 	}
 	if d.Do == handlers.Adopt {
 		return ticket.Adopt(r, d.Request.Key, fleet.OriginEvent, c)

@@ -47,7 +47,7 @@ func Restore(ctx context.Context, cfg config.Config, wait time.Duration, o Optio
 		}
 	}
 	o.Log.Warn("ring from consul not used", "err", remoteErr)
-	if local != nil && !handlers.Stale(local.Current.Promoted, time.Now(), cfg.Ticket.StaleAfter) {
+	if local != nil && !handlers.Stale(openContact(cfg.StateDir, time.Now()).at, time.Now(), cfg.Ticket.StaleAfter) {
 		return Restored{Mode: fleet.ModeRing, Epoch: local.Epoch, Source: "local copy", Note: remoteErr.Error()}, nil
 	}
 	return b.perHost(ctx, remoteErr, localErr)

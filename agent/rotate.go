@@ -20,6 +20,10 @@ var (
 	// ErrUnproved means that the ring was changed, and not every node has
 	// proved the change in time.
 	ErrUnproved = errors.New("not every node has proved the new ring")
+	// ErrWentBack means that Consul holds an older ring than the nodes do, as
+	// after the restore of a snapshot: a leader that has the newer one writes
+	// it again.
+	ErrWentBack = errors.New("the ring in Consul is older than the one in force")
 	// ErrRaced means that somebody else changed the ring at the same moment.
 	ErrRaced = errors.New("the ring was changed by somebody else at the same moment")
 )
@@ -56,6 +60,9 @@ func (c *Console) Rotate(ctx context.Context, q RotateRequest) (fleet.Ring, erro
 	if err != nil && (!q.Emergency || !lostRing(err, s)) {
 		return fleet.Ring{}, errNoRing(err)
 	}
+	if high := s.highest(); s.rec.Ring.Epoch < high && !q.Emergency {
+		return fleet.Ring{}, fmt.Errorf("rotate ticket keys: %w: Consul has epoch %d, nodes have seen %d", ErrWentBack, s.rec.Ring.Epoch, high)
+	}
 	skipped := handlers.Names(handlers.Waiting(s.standings()))
 	if q.Key.Len() == 0 && !q.Emergency {
 		if s, skipped, err = c.gate(ctx, s, q); err != nil {
@@ -78,7 +85,7 @@ func (c *Console) Rotate(ctx context.Context, q RotateRequest) (fleet.Ring, erro
 // lostRing reports whether the ring in Consul is gone or unusable although the
 // fleet had one: an emergency puts a new one in its place.
 func lostRing(err error, s snapshot) bool {
-	return errors.Is(err, store.ErrRecord) || errors.Is(err, store.ErrMissing) && s.highest() > 0
+	return errors.Is(err, store.ErrRecord) && s.rec.Index > 0 || errors.Is(err, store.ErrMissing) && s.highest() > 0
 }
 
 // confirm waits for the proofs if asked to.
@@ -97,7 +104,7 @@ func (c *Console) gate(ctx context.Context, s snapshot, q RotateRequest) (snapsh
 	for {
 		all := s.standings()
 		waiting := handlers.Waiting(all)
-		if len(all) == 0 {
+		if len(s.nodes) == 0 {
 			return s, nil, fmt.Errorf("rotate ticket keys: %w: Consul's catalog lists no node", ErrHeld)
 		}
 		skipped, ok := handlers.Gate(waiting, s.rec.Ring.Changed, time.Now(), rules(c.cfg))
@@ -184,6 +191,9 @@ func (c *Console) await(ctx context.Context, want fleet.Ring, q RotateRequest) e
 				last = fmt.Errorf("%w: the leader has not promoted the key %s yet", ErrUnproved, want.Next.Name())
 			}
 			tell(q, p)
+		}
+		if err != nil && ctx.Err() == nil {
+			last = fmt.Errorf("%w (epoch %d): %w", ErrUnproved, want.Epoch, err)
 		}
 		if !n.pause(ctx) {
 			return last

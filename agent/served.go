@@ -15,6 +15,8 @@ type served struct {
 	mu   sync.Mutex
 	live map[string]fleet.Hash
 	wild map[string]bool // wildcards without their "*."
+
+	leaving map[string]bool // to be dropped once no release names them
 }
 
 func (s *served) reset(live map[string]fleet.Hash) {
@@ -34,6 +36,7 @@ func (s *served) change(put map[string]fleet.Hash, drop []string) {
 	}
 	for _, name := range drop {
 		delete(s.live, name)
+		delete(s.leaving, name)
 		if base, ok := strings.CutPrefix(name, "*."); ok {
 			delete(s.wild, base)
 		}
@@ -60,11 +63,24 @@ func (s *served) count() int {
 	return len(s.live)
 }
 
-// names are all names, sorted.
+// leave keeps names out of the releases to come.
+func (s *served) leave(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = map[string]bool{}
+	for _, name := range names {
+		s.leaving[name] = true
+	}
+}
+
+// names are the names of a release made now, sorted.
 func (s *served) names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.live))
+	names := slices.Collect(maps.Keys(s.live))
+	names = slices.DeleteFunc(names, func(name string) bool { return s.leaving[name] })
+	slices.Sort(names)
+	return names
 }
 
 func (s *served) wildcards() map[string]bool {

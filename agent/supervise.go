@@ -3,10 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 
 	"github.com/tlsfleet/tlsfleet/agent/config"
+	"github.com/tlsfleet/tlsfleet/agent/status"
 )
 
 // Supervise runs an agent from the configuration file until ctx ends. When
@@ -42,13 +42,13 @@ func Supervise(ctx context.Context, path string, cfg config.Config, reload <-cha
 	}
 }
 
-// trial checks what only a start can: keyring, folders.
+// trial checks what only a start can: keyring, folders, socket.
 func trial(cfg config.Config, o Options) error {
 	a, err := New(cfg, o)
 	if err != nil {
 		return err
 	}
-	return a.Close()
+	return errors.Join(status.Check(cfg.Socket, cfg.SocketGroup), a.Close())
 }
 
 type signals struct {
@@ -69,6 +69,7 @@ func runUntilChanged(ctx context.Context, a *Agent, path string, cfg config.Conf
 		return errors.Join(cause, <-ran, a.Close())
 	}
 	for {
+		asked := false // by a person: keyring and token file may have changed
 		select {
 		case err := <-ran:
 			return nil, errors.Join(err, a.Close())
@@ -76,15 +77,18 @@ func runUntilChanged(ctx context.Context, a *Agent, path string, cfg config.Conf
 			if ctx.Err() != nil {
 				return nil, halt(nil)
 			}
-			return nil, halt(fmt.Errorf("watch %s: %w", path, err))
+			o.Log.Error("configuration file not watched any more, SIGHUP still reads it", "file", path, "err", err)
+			s.watching = nil
+			continue
 		case <-s.changed:
 		case <-s.reload:
+			asked = true
 		}
 		fresh, err := config.Load(path)
 		switch {
 		case err != nil:
 			o.Log.Error("configuration refused, keeping the old one", "file", path, "err", err)
-		case reflect.DeepEqual(fresh, cfg):
+		case reflect.DeepEqual(fresh, cfg) && !asked:
 			o.Log.Debug("configuration read again, nothing changed", "file", path)
 		default:
 			return &fresh, halt(nil)

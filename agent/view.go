@@ -45,7 +45,7 @@ func (v *view) Report() fleet.Report {
 	defer v.mu.Unlock()
 	return fleet.Report{
 		Node: v.node, At: time.Now().UTC().Truncate(time.Second), Version: v.version, NginxVersion: v.nginx,
-		Mode: v.active.Mode, Seen: v.high, Applied: v.active.Epoch, Proved: v.proved,
+		Mode: v.active.Mode, Seen: v.high, Applied: v.active.Epoch, Ring: v.digest(), Proved: v.proved,
 		Release: v.active.Release, Reload: v.reload, Listeners: v.proofs, Problems: list,
 		Inventory: v.inventory, Names: v.names,
 	}
@@ -56,9 +56,17 @@ func (v *view) state() handlers.NodeState {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return handlers.NodeState{
-		Mode: v.active.Mode, Epoch: v.active.Epoch, Key: v.active.Key, HighWater: v.high,
+		Mode: v.active.Mode, Epoch: v.active.Epoch, Key: v.active.Key, Digest: v.digest(), HighWater: v.high,
 		NoCopy: v.active.Mode == fleet.ModeRing && v.ring == nil,
 	}
+}
+
+// digest names the active ring; the caller holds the lock.
+func (v *view) digest() string {
+	if v.ring == nil || v.active.Mode != fleet.ModeRing {
+		return ""
+	}
+	return v.ring.Digest()
 }
 
 // own is the ring of the active release and the highest epoch ever accepted.

@@ -31,7 +31,8 @@ type Rules struct {
 // HighWater, or a rotation in between looks like a ring that went back.
 type View struct {
 	Self      string
-	Ring      *fleet.Ring // nil: KV has none
+	Ring      *fleet.Ring // nil: KV has none, or none that can be read
+	Damaged   bool        // KV has a record that nobody with the keyring made, for long enough
 	Own       *fleet.Ring // the ring in the leader's own active release; nil: none
 	HighWater uint64      // highest epoch the leader's node ever accepted
 	Nodes     []fleet.Node
@@ -44,9 +45,10 @@ type View struct {
 type Decision struct {
 	Do       Action
 	Cause    fleet.Cause
-	Request  *Request // with Adopt
-	Events   []string // ids of the requests that doing it settles
-	Skipped  []string // nodes passed over by policy
+	Ring     *fleet.Ring // with Republish
+	Request  *Request    // with Adopt
+	Events   []string    // ids of the requests that doing it settles
+	Skipped  []string    // nodes passed over by policy
 	MinEpoch uint64
 	Waiting  []Standing // nodes that a due rotation waits for
 	Since    time.Time  // since when it waits
@@ -101,7 +103,7 @@ func scheduled(r fleet.Ring, rules Rules, now time.Time) time.Time {
 func due(d Decision, v View, rules Rules, since, now time.Time) Decision {
 	all := Standings(*v.Ring, v.Nodes, v.Reports)
 	d.Waiting, d.Since = Waiting(all), since
-	if !contains(all, v.Self) {
+	if !slices.ContainsFunc(v.Nodes, func(n fleet.Node) bool { return n.Name == v.Self }) {
 		d.Wake = now.Add(time.Second)
 		d.Alarm = "Consul's catalog does not show this node, so it cannot be complete: no rotation"
 		return d
@@ -149,16 +151,19 @@ func highest(v View) (epoch uint64, node string) {
 func mendRing(v View, seen uint64, by string) Decision {
 	d := Decision{Do: Nothing, MinEpoch: seen}
 	have := "no ring"
-	if v.Ring != nil {
+	switch {
+	case v.Damaged:
+		have = "a damaged ring"
+	case v.Ring != nil:
 		have = fmt.Sprintf("ring epoch %d", v.Ring.Epoch)
 	}
 	switch {
-	case seen == 0 && v.BadReport:
-		d.Alarm = "Consul has no ring and a node's report cannot be read: not making a first ring"
+	case seen == 0 && (v.BadReport || v.Damaged):
+		d.Alarm = fmt.Sprintf("Consul has %s and not every node's epoch is known: not making a first ring", have)
 	case seen == 0:
 		d.Do, d.Cause = Create, fleet.CauseCreated
 	case v.Own != nil && v.Own.Epoch >= seen:
-		d.Do = Republish
+		d.Do, d.Ring = Republish, v.Own
 		d.Alarm = fmt.Sprintf("Consul has %s although epoch %d was in force: writing epoch %d again", have, seen, v.Own.Epoch)
 	default:
 		d.Resign = slices.ContainsFunc(v.Reports, func(r fleet.Report) bool { return r.Node != v.Self && r.Applied == seen })
@@ -182,13 +187,4 @@ func unusable(r fleet.Ring, key fleet.Secret) string {
 		}
 	}
 	return ""
-}
-
-func contains(all []Standing, node string) bool {
-	for _, s := range all {
-		if s.Node == node {
-			return true
-		}
-	}
-	return false
 }

@@ -21,7 +21,7 @@ func promoted(r fleet.Ring, at time.Time) *fleet.Ring {
 }
 
 func proved(node string, epoch uint64) fleet.Report {
-	return fleet.Report{Node: node, Mode: fleet.ModeRing, Seen: epoch, Applied: epoch, Proved: epoch}
+	return fleet.Report{Node: node, Mode: fleet.ModeRing, Seen: epoch, Applied: epoch, Ring: ring(epoch, 1).Digest(), Proved: epoch}
 }
 
 func members(names ...string) []fleet.Node {
@@ -45,6 +45,8 @@ func TestDecide(t *testing.T) {
 	give := func(id string, k byte, lt uint64) Request {
 		return Request{ID: id, Adopt: true, Key: key(k).Raw, LTime: lt, Seen: t0}
 	}
+	other := proved("b", 5)
+	other.Ring = ring(5, 2).Digest()
 	drained := members("a", "b")
 	drained[1].Maintenance = true
 	tests := map[string]struct {
@@ -64,7 +66,10 @@ func TestDecide(t *testing.T) {
 		"first ring":                     {view: View{}, do: Create, cause: fleet.CauseCreated},
 		"missing, own is the newest":     {view: View{Own: young, HighWater: 5, Reports: all}, do: Republish, alarm: "no ring"},
 		"missing, another saw more":      {view: View{Own: young, HighWater: 5, Reports: []fleet.Report{proved("b", 7)}}, do: Nothing, alarm: "b saw epoch 7", resign: true},
-		"missing, a report unreadable":   {view: View{BadReport: true}, do: Nothing, alarm: "cannot be read"},
+		"missing, a report unreadable":   {view: View{BadReport: true}, do: Nothing, alarm: "not every node's epoch"},
+		"damaged, own is the newest":     {view: View{Damaged: true, Own: young, HighWater: 5, Reports: all}, do: Republish, alarm: "a damaged ring"},
+		"damaged in a new fleet":         {view: View{Damaged: true}, do: Nothing, alarm: "a damaged ring"},
+		"proof of another ring":          {view: View{Ring: old, Reports: []fleet.Report{proved("a", 5), other}}, do: Nothing, cause: fleet.CauseSchedule, waiting: []string{"b"}, alarm: "another ring of epoch 5"},
 		"went back, own is the newest":   {view: View{Ring: promoted(ring(3, 1), t0), Own: young, HighWater: 5, Reports: all}, do: Republish, alarm: "ring epoch 3"},
 		"went back, lost by all":         {view: View{Ring: promoted(ring(3, 1), t0), HighWater: 5}, do: Nothing, alarm: "emergency"},
 		"went back, another holds it":    {view: View{Ring: promoted(ring(3, 1), t0), Reports: all}, do: Nothing, alarm: "emergency", resign: true},
@@ -76,7 +81,7 @@ func TestDecide(t *testing.T) {
 		"due, one behind, proceed":       {view: View{Ring: old, Reports: lagging}, rules: proce, do: Rotate, skipped: []string{"b"}, cause: fleet.CauseSchedule},
 		"due, one silent":                {view: View{Ring: old, Reports: all[:1]}, do: Nothing, waiting: []string{"b"}, alarm: "b (no report", cause: fleet.CauseSchedule},
 		"due, one drained":               {view: View{Ring: old, Reports: all[:1], Nodes: drained}, do: Rotate, cause: fleet.CauseSchedule},
-		"due, catalog without ourselves": {view: View{Ring: old, Nodes: members("b"), Reports: all[1:]}, do: Nothing, alarm: "does not show this node", wake: t0.Add(time.Second), cause: fleet.CauseSchedule},
+		"due, catalog without ourselves": {view: View{Ring: old, Nodes: members("b"), Reports: all}, do: Nothing, alarm: "does not show this node", wake: t0.Add(time.Second), cause: fleet.CauseSchedule},
 		"asked by event":                 {view: View{Ring: young, Reports: all, Requests: []Request{ask("e1"), ask("e2")}}, do: Rotate, cause: fleet.CauseEvent, events: []string{"e1", "e2"}},
 		"asked, acted on already":        {view: View{Ring: &acted, Reports: all, Requests: []Request{ask("e1")}}, do: Nothing, wake: t0.Add(11 * time.Hour)},
 		"asked, one behind":              {view: View{Ring: young, Reports: lagging, Requests: []Request{ask("e1")}}, do: Nothing, cause: fleet.CauseEvent, events: []string{"e1"}, waiting: []string{"b"}, wake: t0.Add(time.Hour)},

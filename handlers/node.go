@@ -22,6 +22,7 @@ type NodeState struct {
 	Mode      fleet.Mode
 	Epoch     uint64        // of the ring in the active release
 	Key       fleet.KeyName // current key of the active release
+	Digest    string        // of the ring in the active release; empty if that cannot be read
 	HighWater uint64        // highest epoch ever accepted
 	NoCopy    bool          // the sealed copy in the active release is lost or cannot be opened
 }
@@ -42,6 +43,9 @@ func PlanRing(s NodeState, r fleet.Ring) (NodePlan, error) {
 		return NodePlan{}, fmt.Errorf("%w: epoch %d in Consul, %d accepted before", ErrOlderRing, r.Epoch, s.HighWater)
 	}
 	if s.Mode == fleet.ModeRing && r.Epoch == s.Epoch {
+		if s.Digest != "" && s.Digest != r.Digest() {
+			return NodePlan{}, fmt.Errorf("%w: epoch %d has other keys in Consul than here", ErrForkedRing, r.Epoch)
+		}
 		if r.Current.Name() != s.Key {
 			return NodePlan{}, fmt.Errorf("%w: epoch %d seals with %s in Consul, with %s here", ErrForkedRing, r.Epoch, r.Current.Name(), s.Key)
 		}
@@ -70,22 +74,22 @@ func behind(key fleet.KeyName, r fleet.Ring) int {
 	return len(r.Previous) + 1
 }
 
-// PlanCutOff decides what a node does that cannot reach Consul: after
-// staleAfter since its current key began to seal it stops using that key and
-// falls back to keys of its own. A staleAfter of 0 means never.
-func PlanCutOff(s NodeState, promoted, now time.Time, staleAfter time.Duration) NodePlan {
-	if s.Mode != fleet.ModeRing || !Stale(promoted, now, staleAfter) {
+// PlanCutOff decides what a node does that cannot reach Consul since the given
+// time: after staleAfter it stops using the ring and falls back to keys of its
+// own. A staleAfter of 0 means never.
+func PlanCutOff(s NodeState, since, now time.Time, staleAfter time.Duration) NodePlan {
+	if s.Mode != fleet.ModeRing || !Stale(since, now, staleAfter) {
 		return NodePlan{Mode: s.Mode, Reason: "keep the last ring"}
 	}
 	return NodePlan{
 		Reload: true,
 		Mode:   fleet.ModePerHost,
-		Reason: fmt.Sprintf("cut off from Consul and the current key seals since %s", promoted.Format(time.RFC3339)),
+		Reason: fmt.Sprintf("cut off from Consul since %s", since.Format(time.RFC3339)),
 	}
 }
 
-// Stale reports whether a key that began to seal at promoted is too old to go
-// on with while Consul cannot be reached. A staleAfter of 0 means never.
-func Stale(promoted, now time.Time, staleAfter time.Duration) bool {
-	return staleAfter > 0 && now.Sub(promoted) > staleAfter
+// Stale reports whether a node without contact since the given time has to
+// stop using its ring. A staleAfter of 0 means never.
+func Stale(since, now time.Time, staleAfter time.Duration) bool {
+	return staleAfter > 0 && now.Sub(since) > staleAfter
 }

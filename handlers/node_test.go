@@ -45,19 +45,20 @@ func TestPlanRing(t *testing.T) {
 		behind int
 		err    error
 	}{
-		"first ring":            {NodeState{}, ring(1, 1), true, false, 0, nil},
-		"same ring":             {on(3, 1), ring(3, 1), false, false, 0, nil},
-		"one rotation":          {on(3, 1), ring(4, 2, 1), true, false, 1, nil},
-		"two rotations":         {on(3, 1), ring(5, 3, 2, 1), true, false, 2, nil},
-		"key no longer there":   {on(3, 1), ring(9, 5, 4, 3), true, false, 3, nil},
-		"adopted, not promoted": {on(3, 1), ring(4, 1), true, false, 0, nil},
-		"emergency":             {on(3, 1), emergency, true, true, 0, nil},
-		"older than accepted":   {on(7, 1), ring(6, 1), false, false, 0, ErrOlderRing},
-		"older than tried":      {NodeState{Mode: fleet.ModeRing, Epoch: 5, Key: key(1).Name(), HighWater: 7}, ring(6, 2, 1), false, false, 0, ErrOlderRing},
-		"another of same epoch": {on(3, 1), ring(3, 2), false, false, 0, ErrForkedRing},
-		"same ring, copy lost":  {lost(on(3, 1)), ring(3, 1), true, false, 0, nil},
-		"forked, copy lost":     {lost(on(3, 1)), ring(3, 2), false, false, 0, ErrForkedRing},
-		"back from per-host":    {NodeState{Mode: fleet.ModePerHost, HighWater: 3}, ring(3, 1), true, false, 0, nil},
+		"first ring":             {NodeState{}, ring(1, 1), true, false, 0, nil},
+		"same ring":              {on(3, 1), ring(3, 1), false, false, 0, nil},
+		"one rotation":           {on(3, 1), ring(4, 2, 1), true, false, 1, nil},
+		"two rotations":          {on(3, 1), ring(5, 3, 2, 1), true, false, 2, nil},
+		"key no longer there":    {on(3, 1), ring(9, 5, 4, 3), true, false, 3, nil},
+		"adopted, not since":     {on(3, 1), ring(4, 1), true, false, 0, nil},
+		"emergency":              {on(3, 1), emergency, true, true, 0, nil},
+		"older than accepted":    {on(7, 1), ring(6, 1), false, false, 0, ErrOlderRing},
+		"older than tried":       {NodeState{Mode: fleet.ModeRing, Epoch: 5, Key: key(1).Name(), HighWater: 7}, ring(6, 2, 1), false, false, 0, ErrOlderRing},
+		"another of same epoch":  {on(3, 1), ring(3, 2), false, false, 0, ErrForkedRing},
+		"same ring, copy lost":   {lost(on(3, 1)), ring(3, 1), true, false, 0, nil},
+		"forked, copy lost":      {lost(on(3, 1)), ring(3, 2), false, false, 0, ErrForkedRing},
+		"other next, same epoch": {NodeState{Mode: fleet.ModeRing, Epoch: 3, Key: key(1).Name(), Digest: "0", HighWater: 3}, ring(3, 1), false, false, 0, ErrForkedRing},
+		"back from per-host":     {NodeState{Mode: fleet.ModePerHost, HighWater: 3}, ring(3, 1), true, false, 0, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -75,20 +76,20 @@ func TestPlanRing(t *testing.T) {
 func TestPlanCutOff(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	tests := map[string]struct {
-		mode     fleet.Mode
-		promoted time.Time
-		after    time.Duration
-		reload   bool
+		mode   fleet.Mode
+		since  time.Time
+		after  time.Duration
+		reload bool
 	}{
-		"fresh key":        {fleet.ModeRing, now.Add(-time.Hour), 2 * time.Hour, false},
-		"stale key":        {fleet.ModeRing, now.Add(-3 * time.Hour), 2 * time.Hour, true},
+		"just cut off":     {fleet.ModeRing, now.Add(-time.Hour), 2 * time.Hour, false},
+		"for too long":     {fleet.ModeRing, now.Add(-3 * time.Hour), 2 * time.Hour, true},
 		"never":            {fleet.ModeRing, now.Add(-300 * time.Hour), 0, false},
 		"already per host": {fleet.ModePerHost, now.Add(-3 * time.Hour), 2 * time.Hour, false},
 		"nothing applied":  {fleet.ModeNone, time.Time{}, 2 * time.Hour, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := PlanCutOff(NodeState{Mode: tt.mode}, tt.promoted, now, tt.after)
+			got := PlanCutOff(NodeState{Mode: tt.mode}, tt.since, now, tt.after)
 			if got.Reload != tt.reload {
 				t.Errorf("PlanCutOff() = %+v, want reload %v", got, tt.reload)
 			}

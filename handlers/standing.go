@@ -45,7 +45,7 @@ func Standings(r fleet.Ring, nodes []fleet.Node, reports []fleet.Report) []Stand
 
 func standing(r fleet.Ring, n fleet.Node, rep fleet.Report, alive bool) Standing {
 	s := Standing{Node: n.Name, Epoch: rep.Applied, Alive: alive, Drained: !n.InService()}
-	s.Proved = r.Epoch > 0 && alive && rep.Mode == fleet.ModeRing && rep.Proved == r.Epoch
+	s.Proved = r.Epoch > 0 && alive && rep.Mode == fleet.ModeRing && rep.Proved == r.Epoch && rep.Ring == r.Digest()
 	if s.Proved {
 		return s
 	}
@@ -60,6 +60,8 @@ func whyUnproved(r fleet.Ring, rep fleet.Report, alive bool) string {
 		return "no report: its agent is down or cannot reach Consul"
 	case rep.Mode == fleet.ModePerHost:
 		return "seals with keys of its own: " + firstProblem(rep)
+	case rep.Applied == r.Epoch && rep.Ring != r.Digest():
+		return fmt.Sprintf("has another ring of epoch %d: %s", r.Epoch, firstProblem(rep))
 	case rep.Applied != r.Epoch:
 		return fmt.Sprintf("has epoch %d of %d: %s", rep.Applied, r.Epoch, firstProblem(rep))
 	default:

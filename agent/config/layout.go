@@ -61,7 +61,8 @@ func consulLayout(c *Consul) []attribute {
 		optional("key_file", &c.KeyFile, isPath),
 		optional("server_name", &c.ServerName, isHost),
 		flag("tls_skip_verify", &c.TLSSkipVerify),
-		span("service_ttl", &c.ServiceTTL, time.Second, day),
+		// Also the TTL of the report's session: Consul refuses shorter ones.
+		span("service_ttl", &c.ServiceTTL, 10*time.Second, day),
 	}
 }
 

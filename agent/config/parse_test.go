@@ -21,6 +21,8 @@ func TestParseRefuses(t *testing.T) {
 			`2: unknown attribute "flet"; known are fleet, node,`},
 		"certificates without listen": {ok + "certificates {\n mode = \"variable\"\n}",
 			`3: certificates.mode "variable" needs certificates.listen; say where`},
+		"service_ttl below Consul's least": {ok + "consul {\n service_ttl = \"9s\"\n}",
+			`3: consul.service_ttl: "9s" is out of range; give a duration from 10s to 24h`},
 		"percent out of range": {ok + "certificates {\n max_loss_percent = 101\n}",
 			`3: certificates.max_loss_percent: 101 is out of range; give a whole number from 0 to 100`},
 		"percent not whole": {ok + "certificates {\n max_loss_percent = 1.5\n}",

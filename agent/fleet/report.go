@@ -63,6 +63,7 @@ type Report struct {
 	Mode         Mode            `json:"mode"`
 	Seen         uint64          `json:"seen"`      // highest ring epoch read from KV and accepted
 	Applied      uint64          `json:"applied"`   // ring epoch in the active release; 0 in mode per-host
+	Ring         string          `json:"ring"`      // Ring.Digest of the ring applied; empty in mode per-host
 	Proved       uint64          `json:"proved"`    // ring epoch proved by handshake on every listener; 0 if none
 	Release      uint64          `json:"release"`   // active release
 	Inventory    uint64          `json:"inventory"` // epoch of the certificate inventory followed

@@ -1,6 +1,11 @@
 package fleet
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"time"
+)
 
 // Limits of a ring.
 const (
@@ -65,6 +70,19 @@ func (r Ring) Members() []Member {
 		ms = append(ms, Member{RolePrevious, k})
 	}
 	return ms
+}
+
+// Digest names this very ring: its epoch and its keys with their roles. Two
+// rings of one epoch, as a restored snapshot can bring about, differ in it.
+func (r Ring) Digest() string {
+	h := sha256.New()
+	h.Write(binary.BigEndian.AppendUint64(nil, r.Epoch))
+	for _, m := range r.Members() {
+		name := m.Key.Name()
+		h.Write(name[:])
+		h.Write([]byte(m.Role))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // Acted reports whether the ring has already acted on the event with this id.

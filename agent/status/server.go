@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -66,8 +67,8 @@ func Serve(ctx context.Context, path, group string, src Source, in Intake) error
 }
 
 func listen(ctx context.Context, path, group string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("replace socket %s: %w", path, err)
+	if err := removeStale(path); err != nil {
+		return nil, err
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "unix", path)
@@ -80,19 +81,58 @@ func listen(ctx context.Context, path, group string) (net.Listener, error) {
 	return l, nil
 }
 
+// removeStale takes away the socket of a dead agent, and nothing else.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("replace socket: %w", err)
+	case info.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("replace socket %s: it is no socket: choose another path", path)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("replace socket: %w", err)
+	}
+	return nil
+}
+
+// Check says whether Serve could open its socket there, as far as that can be
+// told while another agent has it.
+func Check(path, group string) error {
+	if info, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("socket %s: %w", path, err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("socket %s: %s is no folder", path, filepath.Dir(path))
+	}
+	_, err := groupID(path, group)
+	return err
+}
+
+// groupID is the id of the socket's group, -1 without one.
+func groupID(path, group string) (int, error) {
+	if group == "" {
+		return -1, nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return 0, fmt.Errorf("give socket %s to group %s: %w", path, group, err)
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return 0, fmt.Errorf("give socket %s to group %s: %w", path, group, err)
+	}
+	return gid, nil
+}
+
 func permit(path, group string) error {
-	if group != "" {
-		g, err := user.LookupGroup(group)
-		if err != nil {
-			return fmt.Errorf("give socket %s to group %s: %w", path, group, err)
-		}
-		gid, err := strconv.Atoi(g.Gid)
-		if err != nil {
-			return fmt.Errorf("give socket %s to group %s: %w", path, group, err)
-		}
-		if err := os.Chown(path, -1, gid); err != nil {
-			return fmt.Errorf("give socket %s to group %s: %w", path, group, err)
-		}
+	gid, err := groupID(path, group)
+	if err != nil {
+		return err
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return fmt.Errorf("give socket %s to group %s: %w", path, group, err)
 	}
 	if err := os.Chmod(path, socketMode); err != nil {
 		return fmt.Errorf("restrict socket %s: %w", path, err)

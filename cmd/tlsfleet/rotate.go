@@ -91,6 +91,8 @@ func explainRotate(err error) error {
 		return hinted{err, "mend the nodes named, take them out of service (consul maint), wait with --wait, or replace all keys with --emergency"}
 	case errors.Is(err, agent.ErrUnproved):
 		return hinted{err, "the ring is changed; `tlsfleet status` shows when the nodes named have proved it"}
+	case errors.Is(err, agent.ErrWentBack):
+		return hinted{err, "wait until a leader has written the newer ring again (`tlsfleet status`); if none holds it, replace all keys with --emergency"}
 	case errors.Is(err, agent.ErrRaced):
 		return hinted{err, "look at `tlsfleet ticket show`, and run this again if another rotation is still wanted"}
 	}
