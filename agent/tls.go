@@ -49,16 +49,17 @@ func (t *tlsServing) kind() renderer.TLSServers {
 	return s
 }
 
-// compare asks for a release if the active one serves something else: the
-// agent's configuration has changed, or a crash came between files and release.
+// compare asks for a release if the active one is not what would be rendered
+// now: the agent's configuration has changed, or a crash came between files
+// and release.
 func (t *tlsServing) compare() {
-	active, err := t.renderer.Active()
+	reason, err := t.renderer.Outdated(t.servers())
 	if err != nil {
 		t.log.Error("active release unreadable", "err", err)
 		return
 	}
-	if active.Release > 0 && !active.TLS.Same(t.servers()) {
-		t.reload("the servers rendered are not those wanted")
+	if reason != "" {
+		t.reload(reason)
 	}
 }
 

@@ -57,11 +57,11 @@ func waitGeneration(ctx context.Context, master process, before generation) erro
 	return nil
 }
 
-// answer is the release number that nginx serves.
-func (r *Renderer) answer(ctx context.Context) (number uint64, err error) {
+// answer is the release number that nginx serves at the address of a release.
+func answer(ctx context.Context, release string) (number uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	network, address := "tcp", r.cfg.ReleaseAddress
+	network, address := "tcp", release
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
 	}
@@ -86,20 +86,20 @@ func (r *Renderer) answer(ctx context.Context) (number uint64, err error) {
 		return 0, fmt.Errorf("ask nginx for its release: %w", err)
 	}
 	if res.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("ask nginx for its release: status %d from %s", res.StatusCode, r.cfg.ReleaseAddress)
+		return 0, fmt.Errorf("ask nginx for its release: status %d from %s", res.StatusCode, release)
 	}
 	number, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("ask nginx for its release: %s answers %.40q", r.cfg.ReleaseAddress, text)
+		return 0, fmt.Errorf("ask nginx for its release: %s answers %.40q", release, text)
 	}
 	return number, nil
 }
 
 // waitAnswer waits until nginx serves the release.
-func (r *Renderer) waitAnswer(ctx context.Context, want uint64) error {
+func (r *Renderer) waitAnswer(ctx context.Context, want manifest) error {
 	last := errors.New("not asked yet")
 	err := poll(ctx, lookEvery, func(ctx context.Context) (bool, error) {
-		got, err := r.answer(ctx)
+		got, err := answer(ctx, r.address(want))
 		switch {
 		case ctx.Err() != nil: // keep what nginx said before
 		case err != nil:
@@ -107,10 +107,10 @@ func (r *Renderer) waitAnswer(ctx context.Context, want uint64) error {
 		default:
 			last = fmt.Errorf("nginx serves release %d", got)
 		}
-		return err == nil && got == want, nil
+		return err == nil && got == want.Release, nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait for release %d: %w: %w", want, err, last)
+		return fmt.Errorf("wait for release %d: %w: %w", want.Release, err, last)
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func (r *Renderer) look(ctx context.Context, c *change) (Outcome, error) {
 		o.Problems = append(o.Problems, problem(CodeNginxNotRunning, fleet.Warning, "nginx is not running", "start nginx"))
 		return o, nil
 	}
-	got, err := r.answer(ctx)
+	got, err := answer(ctx, r.address(c.m))
 	served := err == nil && got == c.m.Release
 	if !served {
 		o.Problems = append(o.Problems, unserved(c.m.Release, got, err))

@@ -42,7 +42,7 @@ func (r *Renderer) repair(ctx context.Context) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	if got, err := r.answer(ctx); err == nil && got == c.m.Release {
+	if got, err := answer(ctx, r.address(c.m)); err == nil && got == c.m.Release {
 		return r.confirm(ctx, c, master)
 	}
 	if !c.in.Included {

@@ -79,6 +79,8 @@ type manifest struct {
 	Reason  string          `json:"reason"`
 	Urgent  bool            `json:"urgent,omitempty"`
 	TLS     TLSServers      `json:"tls,omitzero"`
+	// Frame is what else was rendered; nil in releases of the first versions.
+	Frame *frame `json:"frame,omitempty"`
 }
 
 func newManifest(number uint64, rel Release) manifest {

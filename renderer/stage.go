@@ -25,6 +25,7 @@ func (r *Renderer) stage(rel Release, in Inspection) (manifest, error) {
 		number = numbers[len(numbers)-1] + 1
 	}
 	m := newManifest(number, rel)
+	m.Frame = r.frame(in)
 	files, err := r.render(m, in)
 	if err != nil {
 		return manifest{}, err
@@ -45,12 +46,8 @@ func (r *Renderer) stage(rel Release, in Inspection) (manifest, error) {
 
 func (r *Renderer) render(m manifest, in Inspection) ([]templates.File, error) {
 	v := templates.Values{
-		Release: m.Release, ReleaseAddress: r.cfg.ReleaseAddress, DefaultServers: r.cfg.DefaultServers,
-		PerHost: m.Mode == fleet.ModePerHost,
-	}
-	// A second directive of a kind at http level would be fatal to nginx.
-	if in.parsed && !in.own["ssl_session_timeout"] {
-		v.SessionTimeout = r.cfg.SessionTimeout
+		Release: m.Release, ReleaseAddress: m.Frame.ReleaseAddress, DefaultServers: m.Frame.DefaultServers,
+		SessionTimeout: m.Frame.SessionTimeout, PerHost: m.Mode == fleet.ModePerHost,
 	}
 	if m.TLS.Mode != TLSNone {
 		servers, err := m.TLS.values(r.cfg.liveDir(), in)

@@ -43,7 +43,7 @@ func (r *Renderer) reloadOnce(ctx context.Context, c *change, master process) (p
 	if err := waitGeneration(ctx, master, generationOf(ws)); err != nil {
 		return proofs{}, err
 	}
-	if err := r.waitAnswer(ctx, c.m.Release); err != nil {
+	if err := r.waitAnswer(ctx, c.m); err != nil {
 		return proofs{}, err
 	}
 	r.step(StepAnswered)
@@ -146,13 +146,17 @@ func (r *Renderer) proveBack(ctx context.Context, c *change, master process) err
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.VerifyTimeout)
 	defer cancel()
 	if c.back == 0 {
-		return r.waitSilence(ctx, c.m.Release)
+		return r.waitSilence(ctx, c.m)
 	}
-	if err := r.waitAnswer(ctx, c.back); err != nil {
+	back, err := r.manifest(c.back)
+	if err != nil {
+		return err
+	}
+	if err := r.waitAnswer(ctx, back); err != nil {
 		return err
 	}
 	names := []string{}
-	err := poll(ctx, proveEvery, func(ctx context.Context) (bool, error) {
+	err = poll(ctx, proveEvery, func(ctx context.Context) (bool, error) {
 		names = r.prove(ctx, c.before.listeners).broken(c.before)
 		return len(names) == 0, nil
 	})
@@ -163,13 +167,13 @@ func (r *Renderer) proveBack(ctx context.Context, c *change, master process) err
 }
 
 // waitSilence waits until nginx no longer serves a release.
-func (r *Renderer) waitSilence(ctx context.Context, release uint64) error {
+func (r *Renderer) waitSilence(ctx context.Context, m manifest) error {
 	err := poll(ctx, lookEvery, func(ctx context.Context) (bool, error) {
-		got, err := r.answer(ctx)
-		return ctx.Err() == nil && (err != nil || got != release), nil
+		got, err := answer(ctx, r.address(m))
+		return ctx.Err() == nil && (err != nil || got != m.Release), nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait until release %d is gone: %w", release, err)
+		return fmt.Errorf("wait until release %d is gone: %w", m.Release, err)
 	}
 	return nil
 }
