@@ -59,7 +59,7 @@ func TestStatusAndTicketShow(t *testing.T) {
 	if want := []fleet.Role{fleet.RoleNext, fleet.RoleCurrent, fleet.RolePrevious}; !slices.Equal(roles, want) {
 		t.Errorf("roles = %v, want %v", roles, want)
 	}
-	if !strings.Contains(shown, "no key lives longer than") {
+	if !strings.Contains(shown, "no key stays in the ring longer than") {
 		t.Errorf("ticket show does not bound a key's life:\n%s", shown)
 	}
 }

@@ -78,7 +78,8 @@ nginx {
   # A reload that is not proved by then is taken back.
   #verify_timeout = "30s"
 
-  # worker_shutdown_timeout: old workers hold old ticket keys in memory.
+  # Old workers hold old ticket keys in memory. After an emergency they are ended
+  # when they have drained for so long; else nginx's worker_shutdown_timeout does.
   #old_worker_limit = "30s"
 
   # How often handshakes prove the active release again.

@@ -60,7 +60,7 @@ type Nginx struct {
 	DefaultServers []string      // parameters of the directive listen, one socket each: "443 ssl"
 	ReleaseAddress string        // loopback address:port on which a release answers with its number
 	VerifyTimeout  time.Duration // until a reload has to be proved
-	OldWorkerLimit time.Duration // directive worker_shutdown_timeout
+	OldWorkerLimit time.Duration // for old workers to drain after an emergency, then they are ended
 	ReproveEvery   time.Duration // between proofs of an unchanged release
 }
 

@@ -46,7 +46,7 @@ func ticketNotes(t agent.TicketStatus, now time.Time) []string {
 	lines := []string{
 		"",
 		fmt.Sprintf("fleet %s, ring epoch %d, made %s by %s (%s)", t.Fleet, t.Epoch, ago(t.Changed, now), t.By, t.Cause),
-		fmt.Sprintf("%d previous keys are kept; no key lives longer than %s while rotations run on schedule", t.Keep, t.LifeBound),
+		fmt.Sprintf("%d previous keys are kept; no key stays in the ring longer than %s while rotations run on schedule, and in a draining nginx worker until it exits (worker_shutdown_timeout)", t.Keep, t.LifeBound),
 	}
 	if t.Promote {
 		lines = append(lines, "next was adopted and becomes current once every node has proved this epoch")
