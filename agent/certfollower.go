@@ -140,7 +140,6 @@ func (f *certFollower) act(ctx context.Context) {
 func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet.Problem {
 	numbers, err := handlers.PlanHead(f.head, rec.Head, f.maxLoss)
 	if err != nil {
-		f.target = nil
 		f.log.Error("inventory refused", "epoch", rec.Head.Epoch, "err", err)
 		return []fleet.Problem{refusedInventory(err)}
 	}
@@ -198,7 +197,7 @@ func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
 func (f *certFollower) want(s inventory.Shard) {
 	for _, e := range s.Entries {
 		have, served := f.served.bundle(e.Name)
-		if served == e.Removed || served && have != e.Bundle {
+		if served == e.Removed || served && have != e.Bundle || !e.Removed && f.served.leaving(e.Name) {
 			f.todo[e.Name] = e
 		} else {
 			delete(f.todo, e.Name)
@@ -214,31 +213,48 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	}
 	began := time.Now()
 	ready, failed := f.fetch(ctx)
+	flips, had := map[string]fleet.Hash{}, map[string]bool{}
 	var change handlers.CertChange
-	flips := map[string]fleet.Hash{}
+	var drops []string
 	for name, e := range f.todo {
 		switch {
 		case e.Removed:
-			change.Dropped = append(change.Dropped, name)
-		case ready[e.Bundle]:
-			flips[name] = e.Bundle
-			if _, served := f.served.bundle(name); served {
-				change.Replaced = append(change.Replaced, name)
-			} else {
-				change.Added = append(change.Added, name)
+			drops = append(drops, name)
+			if f.served.leave(name) {
+				change.Dropped = append(change.Dropped, name)
 			}
+		case ready[e.Bundle]:
+			_, served := f.served.bundle(name)
+			flips[name], had[name] = e.Bundle, served && !f.served.leaving(name)
 		}
 	}
-	f.served.leave(change.Dropped)
-	err := errors.Join(f.renderer.SetLive(flips), f.renderer.DropLive(change.Dropped...))
-	f.settle(flips, change.Dropped, err)
-	slices.Sort(change.Added)
-	slices.Sort(change.Replaced)
-	slices.Sort(change.Dropped)
+	setErr, dropErr := f.renderer.SetLive(flips), f.renderer.DropLive(drops...)
+	err := errors.Join(setErr, dropErr)
+	f.settle(flips, drops, err)
+	for name, hash := range flips {
+		switch now, _ := f.served.bundle(name); {
+		case now != hash:
+		case had[name]:
+			change.Replaced = append(change.Replaced, name)
+		default:
+			change.Added = append(change.Added, name)
+		}
+	}
 	f.log.Info("certificates followed", "epoch", f.head.Epoch, "added", len(change.Added), "replaced", len(change.Replaced),
 		"dropped", len(change.Dropped), "waiting", len(f.todo), "took", time.Since(began).Round(time.Microsecond), "err", err)
-	f.changed(ctx, change)
-	return f.failures(failed, err)
+	f.tell(ctx, change)
+	return f.failures(failed, setErr, dropErr)
+}
+
+// tell passes on what has changed, if anything has.
+func (f *certFollower) tell(ctx context.Context, c handlers.CertChange) {
+	if len(c.Added)+len(c.Replaced)+len(c.Dropped) == 0 {
+		return
+	}
+	slices.Sort(c.Added)
+	slices.Sort(c.Replaced)
+	slices.Sort(c.Dropped)
+	f.changed(ctx, c)
 }
 
 // fetch makes the bundles that todo names available on disk.

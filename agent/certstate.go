@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
+	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
 // headCopy names the node's sealed copy of the inventory's head; the copies of
@@ -24,7 +26,7 @@ func (f *certFollower) load(ctx context.Context) error {
 	f.shards, f.todo = map[int]inventory.Shard{}, map[string]fleet.Entry{}
 	copies, err := f.renderer.Inventory()
 	if err != nil {
-		return fmt.Errorf("read the node's inventory: %w", err)
+		f.log.Error("own copy of the inventory not read in full, reading the rest afresh", "err", err)
 	}
 	live, err := f.renderer.Live()
 	if err != nil {
@@ -51,6 +53,11 @@ func (f *certFollower) load(ctx context.Context) error {
 		f.head.Shards[n] = s.Epoch
 		f.want(s)
 	}
+	for name, e := range f.todo {
+		if e.Removed {
+			f.served.leave(name)
+		}
+	}
 	f.publish()
 	f.waste = time.Now().Add(f.keep)
 	f.log.Debug("inventory loaded", "epoch", f.head.Epoch, "names", f.served.count(), "waiting", len(f.todo))
@@ -68,6 +75,9 @@ func (f *certFollower) settle(flips map[string]fleet.Hash, dropped []string, err
 			f.log.Error("served certificates not read in full", "err", readErr)
 		}
 		f.served.reset(live)
+		maps.DeleteFunc(flips, func(name string, hash fleet.Hash) bool { return live[name] != hash })
+		dropped = slices.DeleteFunc(slices.Clone(dropped), func(name string) bool { _, there := live[name]; return there })
+		f.served.change(flips, dropped)
 	}
 	for name, e := range f.todo {
 		have, served := f.served.bundle(name)
@@ -102,7 +112,7 @@ func (f *certFollower) collect() {
 }
 
 // failures are the problems of the names that could not be served.
-func (f *certFollower) failures(failed map[fleet.Hash]error, written error) []fleet.Problem {
+func (f *certFollower) failures(failed map[fleet.Hash]error, set, drop error) []fleet.Problem {
 	var out []fleet.Problem
 	for _, name := range slices.Sorted(maps.Keys(f.todo)) {
 		if err := failed[f.todo[name].Bundle]; err != nil {
@@ -112,8 +122,13 @@ func (f *certFollower) failures(failed map[fleet.Hash]error, written error) []fl
 			break
 		}
 	}
-	if written != nil {
-		out = append(out, fleet.Problem{Code: "certificates-unwritten", Severity: fleet.Alarm, Message: written.Error(),
+	if errors.Is(drop, renderer.ErrHeld) {
+		out = append(out, fleet.Problem{Code: "certificates-held", Severity: fleet.Warning, Message: drop.Error(),
+			Hint: "tried again after the next release; if a file of nginx's is named, take the certificate out of it"})
+		drop = nil
+	}
+	if err := errors.Join(set, drop); err != nil {
+		out = append(out, fleet.Problem{Code: "certificates-unwritten", Severity: fleet.Alarm, Message: err.Error(),
 			Hint: "check the disk under state_dir"})
 	}
 	return out

@@ -16,7 +16,7 @@ type served struct {
 	live map[string]fleet.Hash
 	wild map[string]bool // wildcards without their "*."
 
-	leaving map[string]bool // to be dropped once no release names them
+	going map[string]bool // to be dropped once no release names them
 }
 
 func (s *served) reset(live map[string]fleet.Hash) {
@@ -33,10 +33,11 @@ func (s *served) change(put map[string]fleet.Hash, drop []string) {
 	defer s.mu.Unlock()
 	for name, hash := range put {
 		s.put(name, hash)
+		delete(s.going, name)
 	}
 	for _, name := range drop {
 		delete(s.live, name)
-		delete(s.leaving, name)
+		delete(s.going, name)
 		if base, ok := strings.CutPrefix(name, "*."); ok {
 			delete(s.wild, base)
 		}
@@ -48,6 +49,27 @@ func (s *served) put(name string, hash fleet.Hash) {
 	if base, ok := strings.CutPrefix(name, "*."); ok {
 		s.wild[base] = true
 	}
+}
+
+// leave takes a name out of those that a release lists, while its files are
+// still there because nginx may load them. It reports whether it was in.
+func (s *served) leave(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.going[name] {
+		return false
+	}
+	if s.going == nil {
+		s.going = map[string]bool{}
+	}
+	s.going[name] = true
+	return true
+}
+
+func (s *served) leaving(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.going[name]
 }
 
 func (s *served) bundle(name string) (fleet.Hash, bool) {
@@ -63,22 +85,12 @@ func (s *served) count() int {
 	return len(s.live)
 }
 
-// leave keeps names out of the releases to come.
-func (s *served) leave(names []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.leaving = map[string]bool{}
-	for _, name := range names {
-		s.leaving[name] = true
-	}
-}
-
 // names are the names of a release made now, sorted.
 func (s *served) names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	names := slices.Collect(maps.Keys(s.live))
-	names = slices.DeleteFunc(names, func(name string) bool { return s.leaving[name] })
+	names = slices.DeleteFunc(names, func(name string) bool { return s.going[name] })
 	slices.Sort(names)
 	return names
 }

@@ -79,6 +79,9 @@ func (t *tlsServing) changed(ctx context.Context, c handlers.CertChange) {
 	}
 	use.Held = ins.HeldNames
 	effect := handlers.PlanCerts(use, c)
+	if was := t.view.serving(); !effect.Reload && (was.Mode != s.Mode || was.Names != s.Names || was.Cache != s.Cache) {
+		effect = handlers.CertEffect{Reload: true, Reason: "another kind of servers fits the number of names"}
+	}
 	t.log.Info("certificates changed", "added", len(c.Added), "replaced", len(c.Replaced), "dropped", len(c.Dropped),
 		"reload", effect.Reload, "reason", effect.Reason)
 	if effect.Reload {

@@ -90,6 +90,13 @@ func (v *view) release() (renderer.Release, uint64) {
 	}
 }
 
+// serving is the servers of the active release.
+func (v *view) serving() renderer.TLSServers {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.active.TLS
+}
+
 func (v *view) nginxVersion() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
