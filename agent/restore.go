@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/store"
@@ -13,51 +15,80 @@ import (
 	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
+// Sources of a Restored.
+const (
+	fromConsul = "consul"
+	fromCopy   = "local copy"
+	fromAgent  = "agent" // one is running and does all this itself
+	fromNone   = "none"
+)
+
 // Restored says what Restore made ready.
 type Restored struct {
 	Mode   fleet.Mode `json:"mode"`
 	Epoch  uint64     `json:"epoch"`
-	Source string     `json:"source"` // "consul", "local copy", "none"
+	Source string     `json:"source"` // "consul", "local copy", "agent", "none"
 	Note   string     `json:"note,omitempty"`
 }
 
 // Restore makes this host ready for a start of nginx, whose key files are gone
 // after a reboot: the ring from Consul if it answers within wait, else the
 // sealed local copy, else a release with nginx's own keys. It signals nobody.
+// While an agent runs it does nothing, because the agent does it. After an
+// error nginx can start, if need be without tlsfleet, unless the operator's
+// own configuration is refused.
 func Restore(ctx context.Context, cfg config.Config, wait time.Duration, o Options) (res Restored, err error) {
 	st, err := openStore(cfg, o.Log)
 	if err != nil {
 		return Restored{}, err
 	}
 	r, err := openRenderer(cfg, o)
+	if errors.Is(err, renderer.ErrLocked) {
+		return Restored{Source: fromAgent, Note: "nothing done: " + err.Error()}, nil
+	}
 	if err != nil {
 		return Restored{}, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	b := boot{store: st, renderer: r, cfg: cfg}
-	local, localErr := b.local()
-	if localErr != nil {
-		o.Log.Error("local copy of the ring not usable", "err", localErr)
+	b := boot{log: o.Log, store: st, renderer: r, cfg: cfg}
+	if res, err = b.run(ctx, wait); err == nil {
+		return res, nil
 	}
-	rec, remoteErr := b.remote(ctx, wait, local)
-	if remoteErr == nil {
-		rel := renderer.Release{Mode: fleet.ModeRing, Ring: rec.Ring, Sealed: rec.Sealed, Reason: "restore at boot"}
-		if remoteErr = b.place(ctx, rel); remoteErr == nil {
-			return Restored{Mode: fleet.ModeRing, Epoch: rec.Ring.Epoch, Source: "consul"}, nil
-		}
+	if why := r.Startable(ctx); why != nil {
+		o.Log.Error("nginx starts without tlsfleet", "err", why)
+		err = errors.Join(err, r.StepAside())
 	}
-	o.Log.Warn("ring from consul not used", "err", remoteErr)
-	if local != nil && !handlers.Stale(openContact(cfg.StateDir, time.Now()).at, time.Now(), cfg.Ticket.StaleAfter) {
-		return Restored{Mode: fleet.ModeRing, Epoch: local.Epoch, Source: "local copy", Note: remoteErr.Error()}, nil
-	}
-	return b.perHost(ctx, remoteErr, localErr)
+	return res, err
 }
 
 // boot is one run of Restore.
 type boot struct {
+	log      hclog.Logger
 	store    *store.Store
 	renderer *renderer.Renderer
 	cfg      config.Config
+}
+
+func (b boot) run(ctx context.Context, wait time.Duration) (Restored, error) {
+	local, localErr := b.local()
+	if localErr != nil {
+		b.log.Error("local copy of the ring not usable", "err", localErr)
+	}
+	rec, remoteErr := b.remote(ctx, wait, local)
+	if remoteErr == nil {
+		rel := renderer.Release{Mode: fleet.ModeRing, Ring: rec.Ring, Sealed: rec.Sealed, Reason: "restore at boot"}
+		var note string
+		if note, remoteErr = b.place(ctx, rel); remoteErr == nil {
+			return Restored{Mode: fleet.ModeRing, Epoch: rec.Ring.Epoch, Source: fromConsul, Note: note}, nil
+		}
+	}
+	b.log.Warn("ring from consul not used", "err", remoteErr)
+	if local != nil && !handlers.Stale(local.Current.Promoted, time.Now(), b.cfg.Ticket.StaleAfter) {
+		if localErr = b.renderer.Startable(ctx); localErr == nil {
+			return Restored{Mode: fleet.ModeRing, Epoch: local.Epoch, Source: fromCopy, Note: remoteErr.Error()}, nil
+		}
+	}
+	return b.perHost(ctx, remoteErr, localErr)
 }
 
 // local writes the key files of the active release, so that whatever happens
@@ -71,7 +102,10 @@ func (b boot) local() (*fleet.Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ring, b.renderer.WriteKeys(ring)
+	if err := b.renderer.WriteKeys(ring); err != nil {
+		return nil, err
+	}
+	return &ring, nil
 }
 
 // remote reads the ring from Consul and checks that this node may use it.
@@ -96,31 +130,60 @@ func (b boot) remote(ctx context.Context, wait time.Duration, local *fleet.Ring)
 	return rec, b.renderer.SetHighWater(rec.Ring.Epoch)
 }
 
-// place makes the release active unless it is so already.
-func (b boot) place(ctx context.Context, rel renderer.Release) error {
+// place makes the release active unless one of the same ring is and nginx can
+// start from it. A release that nothing includes is noted, not an error.
+func (b boot) place(ctx context.Context, rel renderer.Release) (note string, err error) {
+	active := b.active()
+	if active.Release > 0 && active.Mode == rel.Mode && active.Epoch == rel.Ring.Epoch {
+		if rel.Mode == fleet.ModeRing {
+			err = b.renderer.WriteKeys(rel.Ring)
+		}
+		if err == nil && b.renderer.Startable(ctx) == nil {
+			return "", nil
+		}
+	}
+	rel.TLS = b.servers(ctx)
+	err = b.renderer.Restore(ctx, rel)
+	if errors.Is(err, renderer.ErrNotIncluded) {
+		return err.Error(), nil
+	}
+	return "", err
+}
+
+// active is the active release; a damaged one counts as none.
+func (b boot) active() renderer.Active {
 	active, err := b.renderer.Active()
 	if err != nil {
-		return err
+		b.log.Error("active release unreadable", "err", err)
+		return renderer.Active{}
 	}
-	if active.Mode == fleet.ModeRing && active.Epoch == rel.Ring.Epoch {
-		return b.renderer.WriteKeys(rel.Ring)
+	return active
+}
+
+// servers is what the agent would serve with the certificates on this host.
+func (b boot) servers(ctx context.Context) renderer.TLSServers {
+	ins, err := b.renderer.Inspect(ctx)
+	if err != nil {
+		b.log.Warn("nginx not inspected", "err", err)
 	}
-	return b.renderer.Restore(ctx, rel)
+	live, err := b.renderer.Live()
+	if err != nil {
+		b.log.Error("served certificates not read in full", "err", err)
+	}
+	t := tlsServing{log: b.log, cfg: b.cfg.Certificates, renderer: b.renderer, view: &view{nginx: ins.NginxVersion}, served: &served{}}
+	t.served.reset(live)
+	return t.servers()
 }
 
 // perHost is the last resort: nginx starts, with keys shared with nobody.
 func (b boot) perHost(ctx context.Context, causes ...error) (Restored, error) {
 	note := "no ring could be used: " + errors.Join(causes...).Error()
-	active, err := b.renderer.Active()
+	more, err := b.place(ctx, renderer.Release{Mode: fleet.ModePerHost, Reason: "restore at boot: " + note})
 	if err != nil {
-		return Restored{}, err
-	}
-	res := Restored{Mode: fleet.ModePerHost, Source: "none", Note: note}
-	if active.Mode == fleet.ModePerHost {
-		return res, nil
-	}
-	if err := b.renderer.Restore(ctx, renderer.Release{Mode: fleet.ModePerHost, Reason: "restore at boot: " + note}); err != nil {
 		return Restored{}, fmt.Errorf("fall back to keys of this host: %w", err)
 	}
-	return res, nil
+	if more != "" {
+		note += "; " + more
+	}
+	return Restored{Mode: fleet.ModePerHost, Source: fromNone, Note: note}, nil
 }

@@ -88,7 +88,8 @@ func (r *Renderer) Close() error {
 	}
 	lock := r.lock
 	r.lock = nil
-	if err := lock.Close(); err != nil {
+	// Not by closing alone: a child that is being started has the file as well.
+	if err := errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close()); err != nil {
 		return fmt.Errorf("release lock: %w", err)
 	}
 	return nil
