@@ -260,32 +260,31 @@ func (f *certFollower) tell(ctx context.Context, c handlers.CertChange) {
 // fetch makes the bundles that todo names available on disk.
 func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, failed map[fleet.Hash]error) {
 	ready, failed = map[fleet.Hash]bool{}, map[fleet.Hash]error{}
+	wanted := map[fleet.Hash]bool{}
+	for _, e := range f.todo {
+		if !e.Removed {
+			wanted[e.Bundle] = true
+		}
+	}
 	var mu sync.Mutex
 	g := errgroup.Group{}
 	g.SetLimit(fetchers)
-	for _, e := range f.todo {
-		if _, known := failed[e.Bundle]; e.Removed || known {
-			continue
-		}
-		failed[e.Bundle] = nil
-	}
-	for hash := range failed {
+	for hash := range wanted {
 		g.Go(func() error {
 			err := f.obtain(ctx, hash)
 			mu.Lock()
 			defer mu.Unlock()
-			if err == nil {
+			if err != nil {
+				failed[hash] = err
+			} else {
 				ready[hash] = true
-				return nil
 			}
-			failed[hash] = err
 			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
 		f.log.Error("bundles not fetched", "err", err)
 	}
-	maps.DeleteFunc(failed, func(_ fleet.Hash, err error) bool { return err == nil })
 	return ready, failed
 }
 
