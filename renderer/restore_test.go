@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -136,5 +137,23 @@ func TestProveSeesAnotherRelease(t *testing.T) {
 	}
 	if o := g.recover(t); !o.Proved {
 		t.Errorf("Recover() = %+v, want proved", o)
+	}
+}
+
+// TestCloseUnlocksForAChild has a process being started, which holds the
+// files of its parent for a moment.
+func TestCloseUnlocksForAChild(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, testkit.NginxOptions{})
+	child, err := syscall.Dup(int(g.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.reopen(t)
+	if err := syscall.Close(child); err != nil {
+		t.Error(err)
+	}
+	if _, err := New(g.cfg, nil); !errors.Is(err, ErrLocked) {
+		t.Errorf("New() = %v, want %v", err, ErrLocked)
 	}
 }
