@@ -25,9 +25,11 @@ func TestDamagedRingIsWrittenAgain(t *testing.T) {
 	for _, n := range f.Nodes {
 		n.AwaitProblem(t, "ring-unreadable")
 	}
+	kv := f.Consul.Client(t).KV()
 	testkit.Eventually(t, time.Minute, "the leader to write its ring again", func() error {
-		if bytes.Equal(f.StoredRing(t), bad) {
-			return fmt.Errorf("the damaged record is still there")
+		pair, _, err := kv.Get(f.ringPath(), nil)
+		if err != nil || pair == nil || bytes.Equal(pair.Value, bad) {
+			return fmt.Errorf("the damaged record is still there (%w)", err)
 		}
 		return nil
 	})
