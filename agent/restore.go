@@ -83,7 +83,9 @@ func (b boot) run(ctx context.Context, wait time.Duration) (Restored, error) {
 		}
 	}
 	b.log.Warn("ring from consul not used", "err", remoteErr)
-	if local != nil && !handlers.Stale(local.Current.Promoted, time.Now(), b.cfg.Ticket.StaleAfter) {
+	now := time.Now()
+	contact := openContact(b.cfg.StateDir, now)
+	if local != nil && !handlers.Stale(contact.last(), now, b.cfg.Ticket.StaleAfter) {
 		if localErr = b.renderer.Startable(ctx); localErr == nil {
 			return Restored{Mode: fleet.ModeRing, Epoch: local.Epoch, Source: fromCopy, Note: remoteErr.Error()}, nil
 		}
@@ -162,15 +164,15 @@ func (b boot) active() renderer.Active {
 
 // servers is what the agent would serve with the certificates on this host.
 func (b boot) servers(ctx context.Context) renderer.TLSServers {
-	ins, err := b.renderer.Inspect(ctx)
+	version, err := b.renderer.NginxVersion(ctx)
 	if err != nil {
-		b.log.Warn("nginx not inspected", "err", err)
+		b.log.Warn("nginx does not tell its version", "err", err)
 	}
 	live, err := b.renderer.Live()
 	if err != nil {
 		b.log.Error("served certificates not read in full", "err", err)
 	}
-	t := tlsServing{log: b.log, cfg: b.cfg.Certificates, renderer: b.renderer, view: &view{nginx: ins.NginxVersion}, served: &served{}}
+	t := tlsServing{log: b.log, cfg: b.cfg.Certificates, renderer: b.renderer, view: &view{nginx: version}, served: &served{}}
 	t.served.reset(live)
 	return t.servers()
 }

@@ -51,10 +51,10 @@ func newHost(t *testing.T, o testkit.NginxOptions) *host {
 	return h
 }
 
-// putRing makes a new ring of an epoch the fleet's.
+// putRing makes a new ring of an epoch the fleet's, born long ago.
 func (h *host) putRing(t *testing.T, epoch uint64) {
 	t.Helper()
-	now := time.Now().UTC().Truncate(time.Second)
+	now := time.Now().Add(-2 * time.Hour).UTC().Truncate(time.Second)
 	c := ticket.Change{Now: now, By: "test", Cause: fleet.CauseCreated, Keep: 1, MinEpoch: epoch - 1}
 	for range 2 {
 		key, err := ticket.NewKey(rand.Reader, now)
@@ -275,5 +275,32 @@ func TestRestoreKeepsTheServersWithCertificates(t *testing.T) {
 		if _, err := os.Stat(h.release("30-tls.conf")); err != nil {
 			t.Errorf("epoch %d: %v", epoch+1, err)
 		}
+	}
+}
+
+// TestRestoreCutOff boots without Consul: the time without contact decides
+// about the local copy, not the age of its key.
+func TestRestoreCutOff(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		since time.Duration
+		want  agent.Restored
+	}{
+		"lately":   {time.Minute, agent.Restored{Mode: fleet.ModeRing, Epoch: 1, Source: "local copy"}},
+		"for long": {90 * time.Minute, agent.Restored{Mode: fleet.ModePerHost, Source: "none"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, testkit.NginxOptions{})
+			h.boots(t)
+			h.reboot(t)
+			h.cutOff(t)
+			contact := time.Now().Add(-tt.since).UTC().Format(time.RFC3339)
+			do(t, os.WriteFile(filepath.Join(h.cfg.StateDir, "contact"), []byte(contact), 0o600))
+			got := h.boots(t)
+			if got.Note = ""; got != tt.want {
+				t.Errorf("Restore() = %+v, want %+v", got, tt.want)
+			}
+		})
 	}
 }

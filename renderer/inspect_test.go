@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
 // inspected parses http-level text, with OURS standing for our include line.
@@ -196,6 +197,22 @@ func TestInspectEndsOnIncludeCycle(t *testing.T) {
 	in := inspected(t, "include a;", map[string]string{"a": "include b;", "b": "include a;"})
 	if len(in.Problems) != 1 || in.Problems[0].Code != CodeConfigUnparsed {
 		t.Errorf("inspect(cycle) = %+v, want %s", in, CodeConfigUnparsed)
+	}
+}
+
+func TestNginxVersionIsThatOfInspect(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, testkit.NginxOptions{})
+	in, err := g.Inspect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := g.NginxVersion(t.Context()); err != nil || got == "" || got != in.NginxVersion {
+		t.Errorf("NginxVersion() = %q, %v, want %q", got, err, in.NginxVersion)
+	}
+	g.cfg.Binary = "/nowhere/nginx"
+	if got, err := g.NginxVersion(t.Context()); err == nil {
+		t.Errorf("NginxVersion() = %q without nginx, want an error", got)
 	}
 }
 
