@@ -195,3 +195,22 @@ func TestHandWrittenServerIsReloadedForItsNameOnly(t *testing.T) {
 		t.Errorf("live has %v, want other.test", got)
 	}
 }
+
+// TestNumberOfNamesChangesTheKindOfServers passes, with one more name, what
+// static servers are chosen for by nginx before 1.27.4.
+func TestNumberOfNamesChangesTheKindOfServers(t *testing.T) {
+	t.Parallel()
+	f, ca := newCertFleet(t, onShared(t, 1, with(open, Settings{"certificates.mode": "auto"}))), newCA(t)
+	n := f.Nodes[0]
+	var leaves []Leaf
+	for i := range 200 {
+		leaves = append(leaves, ca.Issue(t, 30, fmt.Sprintf("n%d.test", i)))
+	}
+	f.Import(t, leaves...)
+	f.AwaitServed(t, ca, "n199.test", leaves[199], n)
+	more := ca.Issue(t, 30, "more.test")
+	f.Import(t, more)
+	f.AwaitServed(t, ca, "more.test", more, n)
+	f.AwaitServed(t, ca, "n0.test", leaves[0], n)
+	n.AwaitNoProblem(t)
+}
