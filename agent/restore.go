@@ -44,7 +44,7 @@ func Restore(ctx context.Context, cfg config.Config, wait time.Duration, o Optio
 	}
 	r, err := openRenderer(cfg, o)
 	if errors.Is(err, renderer.ErrLocked) {
-		return Restored{Source: fromAgent, Note: "nothing done: " + err.Error()}, nil
+		return leftToAgent(cfg, err), nil
 	}
 	if err != nil {
 		return Restored{}, err
@@ -59,6 +59,18 @@ func Restore(ctx context.Context, cfg config.Config, wait time.Duration, o Optio
 		err = errors.Join(err, r.StepAside())
 	}
 	return res, err
+}
+
+// leftToAgent says what the running agent has made active.
+func leftToAgent(cfg config.Config, locked error) Restored {
+	res := Restored{Source: fromAgent, Note: "nothing done: " + locked.Error()}
+	active, err := renderer.ReadActive(cfg.StateDir)
+	if err != nil {
+		res.Note += "; " + err.Error()
+		return res
+	}
+	res.Mode, res.Epoch = active.Mode, active.Epoch
+	return res
 }
 
 // boot is one run of Restore.

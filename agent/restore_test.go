@@ -174,14 +174,15 @@ func TestRestoreOverADamagedRelease(t *testing.T) {
 func TestRestoreWhileAnAgentRuns(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, testkit.NginxOptions{})
+	h.boots(t)
 	a, err := agent.New(h.cfg, agent.Options{Log: testkit.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { do(t, a.Close()) })
 	res, err := h.restore(t)
-	if err != nil || res.Source != "agent" || !strings.Contains(res.Note, "another tlsfleet agent") {
-		t.Errorf("Restore() = %+v, %v, want nothing done, with a note", res, err)
+	if err != nil || res.Source != "agent" || res.Mode != fleet.ModeRing || res.Epoch != 1 || !strings.Contains(res.Note, "another tlsfleet agent") {
+		t.Errorf("Restore() = %+v, %v, want the active release, nothing done, with a note", res, err)
 	}
 }
 

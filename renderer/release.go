@@ -47,6 +47,12 @@ type Active struct {
 	TLS     TLSServers    // as it was given to Apply, except static names that had no certificate
 }
 
+// ReadActive is Active for those who do not hold the lock on the folder.
+func ReadActive(stateDir string) (Active, error) {
+	r := &Renderer{cfg: Config{StateDir: stateDir}}
+	return r.Active()
+}
+
 // Active reads from disk which release is current.
 func (r *Renderer) Active() (Active, error) {
 	number, err := r.linked(currentLink)
