@@ -219,7 +219,7 @@ func TestTenThousandNames(t *testing.T) {
 	}
 	live := g.put(t, list[9_999])
 	began := time.Now()
-	m := manifest{Release: 1, Keys: keyNames(newRing(t, 1)), TLS: g.servers(NamesListed, list...)}
+	m := manifest{Release: 1, Keys: keyNames(newRing(t, 1)), TLS: g.servers(NamesListed, list...), Frame: g.frame(Inspection{})}
 	if _, err := g.render(m, Inspection{}); err != nil {
 		t.Fatal(err)
 	}
