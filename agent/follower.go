@@ -422,15 +422,15 @@ func (f *follower) refresh(ctx context.Context, also func()) {
 	if err != nil {
 		f.log.Error("highest epoch unreadable", "err", err)
 	}
-	ins, err := f.renderer.Inspect(ctx)
+	version, err := f.renderer.NginxVersion(ctx)
 	if err != nil {
-		f.log.Debug("nginx not inspected", "err", err)
+		f.log.Debug("nginx does not tell its version", "err", err)
 	}
 	f.view.update(func() {
 		f.view.active, f.view.ring = active, ring
 		f.view.high = max(f.view.high, high, active.Epoch)
-		if ins.NginxVersion != "" {
-			f.view.nginx = ins.NginxVersion
+		if version != "" {
+			f.view.nginx = version
 		}
 		also()
 	})
