@@ -28,6 +28,14 @@ func TestApplySignalsNobodyElse(t *testing.T) {
 					t.Error(err)
 				}
 			})
+			// Its command line is empty for a moment.
+			testkit.Eventually(t, 10*time.Second, "the child's title", func() error {
+				p, err := readProcess(cmd.Process.Pid)
+				if err == nil && p.title == "" {
+					err = errors.New("none yet")
+				}
+				return err
+			})
 			return cmd.Process.Pid, "sleep 600"
 		},
 		"another nginx": func(t *testing.T) (int, string) {

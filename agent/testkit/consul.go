@@ -130,7 +130,14 @@ func (s *ConsulServer) Kill(tb TB) { s.with(tb, (*process).kill) }
 
 // Freeze stops the server in place: connections stay open, nothing answers.
 func (s *ConsulServer) Freeze(tb TB) {
+	tb.Helper()
 	s.with(tb, func(p *process) error { return p.signal(syscall.SIGSTOP) })
+	// The signal is delivered to one thread after the other.
+	Eventually(tb, 5*time.Second, "Consul to be frozen", func() error {
+		var err error
+		s.with(tb, func(p *process) error { err = p.stopped(); return nil })
+		return err
+	})
 }
 
 // Thaw ends Freeze.

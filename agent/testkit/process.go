@@ -1,11 +1,13 @@
 package testkit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -67,6 +69,29 @@ func (p *process) signal(sig syscall.Signal) error {
 	}
 	if err := syscall.Kill(p.pid, sig); err != nil {
 		return fmt.Errorf("send %s to %s: %w", sig, p.name, err)
+	}
+	return nil
+}
+
+// stopped returns an error while a thread of the process is not stopped.
+func (p *process) stopped() error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.pid))
+	if err != nil || len(threads) == 0 {
+		return fmt.Errorf("list threads of %s: %d found, %w", p.name, len(threads), err)
+	}
+	for _, file := range threads {
+		stat, err := os.ReadFile(file) //nolint:gosec // of /proc
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", p.name, err)
+		}
+		// The name in parentheses may hold anything; the state follows it.
+		state := strings.TrimSpace(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if !strings.HasPrefix(state, "T") {
+			return fmt.Errorf("%s is in state %.1s", file, state)
+		}
 	}
 	return nil
 }
