@@ -42,7 +42,9 @@ func (r *Renderer) repair(ctx context.Context) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	if got, err := answer(ctx, r.address(c.m)); err == nil && got == c.m.Release {
+	// One that was never seen good may have been signalled a moment ago, with old
+	// workers that still answer: only a reload of our own tells them apart.
+	if got, err := answer(ctx, r.address(c.m)); err == nil && got == c.m.Release && !c.hasBack {
 		return r.confirm(ctx, c, master)
 	}
 	if !c.in.Included {
