@@ -81,7 +81,8 @@ func TestSecondAgentOnTheSameFoldersIsRefused(t *testing.T) {
 	f := NewFleet(t, onShared(t, 1, nil))
 	n := f.Nodes[0]
 	n.wantRefused(t, 1, "another tlsfleet agent", n.StateDir)
-	r := n.CLI(t, "restore").Want(t, 1)
+	// A restart of nginx runs restore beside the agent: it must not fail.
+	r := n.CLI(t, "restore").Want(t, 0)
 	if !strings.Contains(r.Stderr, "another tlsfleet agent") {
 		t.Errorf("restore beside an agent says %q, want that there is one", r.Stderr)
 	}
