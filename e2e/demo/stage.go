@@ -18,6 +18,7 @@ const (
 	// few seconds so that there is something to see.
 	minInterval = time.Second
 	hold        = 20 * time.Second // longest time a client keeps a ticket
+	ticketLife  = 2 * time.Minute  // longest time tlsfleet counts on
 	// rotateEvery is never reached, the demo rotates before. It decides how many
 	// previous keys the ring keeps: six, which tickets held that long need when
 	// keys change every few seconds.
@@ -46,7 +47,7 @@ func demonstrate(ctx context.Context, p *lab.Program, o options) error {
 	s.fleet.Start(p)
 	var err error
 	s.agents, err = s.fleet.StartAgents(ctx, p, lab.AgentOptions{
-		Binary: o.binary, Consul: s.consul.Addr, Splay: o.splay, MinInterval: minInterval, RotateEvery: rotateEvery, AcceptEventKeys: true,
+		Binary: o.binary, Consul: s.consul.Addr, Splay: o.splay, MinInterval: minInterval, RotateEvery: rotateEvery, TicketLife: ticketLife, AcceptEventKeys: true,
 	})
 	if err != nil {
 		return s.ended(ctx, err)

@@ -27,6 +27,7 @@ type AgentOptions struct {
 	Splay           time.Duration
 	MinInterval     time.Duration
 	RotateEvery     time.Duration // 0: the default
+	TicketLife      time.Duration // how long clients keep a ticket; 0: as long as the fleet's nginx lets them
 	AcceptEventKeys bool
 }
 
@@ -53,7 +54,12 @@ nginx {
   release_address = "{{.Release}}"
 }
 ticket {
+{{- if .O.TicketLife}}
+  session_timeout   = "{{.O.TicketLife}}"
+  apply_lag         = "10s"
+{{- else}}
   session_timeout   = "1h"
+{{- end}}
   accept_event_keys = {{.O.AcceptEventKeys}}
 {{- if .O.RotateEvery}}
   rotate_every      = "{{.O.RotateEvery}}"

@@ -21,16 +21,17 @@ import (
 
 // options are what the run is measured with.
 type options struct {
-	names     []string // contestants
-	binary    string   // tlsfleet
-	rotations int
-	attempts  int // of tlsfleet, at least
-	proofs    int // rotations timed until proved
-	splay     time.Duration
-	settle    time.Duration // from the end of one window to the next rotation
-	rate      float64       // connections per second
-	holders   float64       // share of connections with a ticket held long
-	hold      time.Duration // longest hold
+	names      []string // contestants
+	binary     string   // tlsfleet
+	rotations  int
+	attempts   int // of tlsfleet, at least
+	proofs     int // rotations timed until proved
+	splay      time.Duration
+	ticketLife time.Duration // 0: as long as nginx lets clients resume
+	settle     time.Duration // from the end of one window to the next rotation
+	rate       float64       // connections per second
+	holders    float64       // share of connections with a ticket held long
+	hold       time.Duration // longest hold
 }
 
 func main() {

@@ -28,6 +28,9 @@ type scene struct {
 	fleet  *lab.Fleet
 	consul *testkit.ConsulServer
 	splay  time.Duration
+
+	ticketLife time.Duration // 0: as long as nginx lets clients resume
+
 	binary string // tlsfleet
 }
 
@@ -44,7 +47,7 @@ var contestants = map[string]contestant{
 
 func newScene(p *lab.Program, o options) *scene {
 	return &scene{
-		p: p, splay: o.splay, binary: o.binary,
+		p: p, splay: o.splay, ticketLife: o.ticketLife, binary: o.binary,
 		consul: testkit.Consul(p),
 		fleet:  lab.NewFleet(p, nodes),
 	}
