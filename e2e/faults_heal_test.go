@@ -94,11 +94,13 @@ func TestNginxOnAnOlderReleaseIsBroughtToTheActiveOne(t *testing.T) {
 	n.StartAgent(t)
 	f.AwaitProved(t, 2)
 	before := n.Reloads()
+	generations := func() int { return strings.Count(n.Nginx.ErrorLog(), "start worker processes") }
+	began := generations() // nginx says so once it has read its configuration
 	point("1")
 	n.Nginx.Signal(t, syscall.SIGHUP)
 	testkit.Eventually(t, settle, "nginx to take the older release", func() error {
-		if n.Reloads() == before {
-			return fmt.Errorf("no reload yet")
+		if generations() == began {
+			return fmt.Errorf("no new workers yet")
 		}
 		return nil
 	})
