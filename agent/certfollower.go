@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/store"
@@ -21,7 +18,6 @@ import (
 )
 
 const (
-	fetchers     = 8               // bundles fetched at a time
 	certRetry    = 5 * time.Second // first retry of what could not be written
 	certRetryMax = 5 * time.Minute // the same, again and again
 )
@@ -203,101 +199,4 @@ func (f *certFollower) want(s inventory.Shard) {
 			delete(f.todo, e.Name)
 		}
 	}
-}
-
-// write brings the files of the names in todo to what is wanted. A name that
-// cannot be served keeps what it has and is tried again; the others go on.
-func (f *certFollower) write(ctx context.Context) []fleet.Problem {
-	if len(f.todo) == 0 {
-		return nil
-	}
-	began := time.Now()
-	ready, failed := f.fetch(ctx)
-	flips, had := map[string]fleet.Hash{}, map[string]bool{}
-	var change handlers.CertChange
-	var drops []string
-	for name, e := range f.todo {
-		switch {
-		case e.Removed:
-			drops = append(drops, name)
-			if f.served.leave(name) {
-				change.Dropped = append(change.Dropped, name)
-			}
-		case ready[e.Bundle]:
-			_, served := f.served.bundle(name)
-			flips[name], had[name] = e.Bundle, served && !f.served.leaving(name)
-		}
-	}
-	setErr, dropErr := f.renderer.SetLive(flips), f.renderer.DropLive(drops...)
-	err := errors.Join(setErr, dropErr)
-	f.settle(flips, drops, err)
-	for name, hash := range flips {
-		switch now, _ := f.served.bundle(name); {
-		case now != hash:
-		case had[name]:
-			change.Replaced = append(change.Replaced, name)
-		default:
-			change.Added = append(change.Added, name)
-		}
-	}
-	f.log.Info("certificates followed", "epoch", f.head.Epoch, "added", len(change.Added), "replaced", len(change.Replaced),
-		"dropped", len(change.Dropped), "waiting", len(f.todo), "took", time.Since(began).Round(time.Microsecond), "err", err)
-	f.tell(ctx, change)
-	return f.failures(failed, setErr, dropErr)
-}
-
-// tell passes on what has changed, if anything has.
-func (f *certFollower) tell(ctx context.Context, c handlers.CertChange) {
-	if len(c.Added)+len(c.Replaced)+len(c.Dropped) == 0 {
-		return
-	}
-	slices.Sort(c.Added)
-	slices.Sort(c.Replaced)
-	slices.Sort(c.Dropped)
-	f.changed(ctx, c)
-}
-
-// fetch makes the bundles that todo names available on disk.
-func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, failed map[fleet.Hash]error) {
-	ready, failed = map[fleet.Hash]bool{}, map[fleet.Hash]error{}
-	wanted := map[fleet.Hash]bool{}
-	for _, e := range f.todo {
-		if !e.Removed {
-			wanted[e.Bundle] = true
-		}
-	}
-	var mu sync.Mutex
-	g := errgroup.Group{}
-	g.SetLimit(fetchers)
-	for hash := range wanted {
-		g.Go(func() error {
-			err := f.obtain(ctx, hash)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				failed[hash] = err
-			} else {
-				ready[hash] = true
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		f.log.Error("bundles not fetched", "err", err)
-	}
-	return ready, failed
-}
-
-// obtain fetches, checks and writes one bundle. An expired one is served as
-// the inventory says: the owner sees it, and nothing else would be better.
-func (f *certFollower) obtain(ctx context.Context, hash fleet.Hash) error {
-	b, err := f.store.Bundle(ctx, hash)
-	if err != nil {
-		return err
-	}
-	policy := bundle.Policy{Now: time.Now(), AllowExpired: true, AllowNoChain: true, AllowSelfSigned: true}
-	if _, err := bundle.Check(b, policy); err != nil {
-		return err
-	}
-	return f.renderer.PutBundle(hash, b)
 }

@@ -1,0 +1,63 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/handlers"
+)
+
+// write brings the files of the names in todo to what is wanted. A name that
+// cannot be served keeps what it has and is tried again; the others go on.
+func (f *certFollower) write(ctx context.Context) []fleet.Problem {
+	if len(f.todo) == 0 {
+		return nil
+	}
+	began := time.Now()
+	ready, failed := f.fetch(ctx)
+	flips, had := map[string]fleet.Hash{}, map[string]bool{}
+	var change handlers.CertChange
+	var drops []string
+	for name, e := range f.todo {
+		switch {
+		case e.Removed:
+			drops = append(drops, name)
+			if f.served.leave(name) {
+				change.Dropped = append(change.Dropped, name)
+			}
+		case ready[e.Bundle]:
+			_, served := f.served.bundle(name)
+			flips[name], had[name] = e.Bundle, served && !f.served.leaving(name)
+		}
+	}
+	setErr, dropErr := f.renderer.SetLive(flips), f.renderer.DropLive(drops...)
+	err := errors.Join(setErr, dropErr)
+	f.settle(flips, drops, err)
+	for name, hash := range flips {
+		switch now, _ := f.served.bundle(name); {
+		case now != hash:
+		case had[name]:
+			change.Replaced = append(change.Replaced, name)
+		default:
+			change.Added = append(change.Added, name)
+		}
+	}
+	f.log.Info("certificates followed", "epoch", f.head.Epoch, "added", len(change.Added), "replaced", len(change.Replaced),
+		"dropped", len(change.Dropped), "waiting", len(f.todo), "took", time.Since(began).Round(time.Microsecond), "err", err)
+	f.tell(ctx, change)
+	return f.failures(failed, setErr, dropErr)
+}
+
+// tell passes on what has changed, if anything has.
+func (f *certFollower) tell(ctx context.Context, c handlers.CertChange) {
+	if len(c.Added)+len(c.Replaced)+len(c.Dropped) == 0 {
+		return
+	}
+	slices.Sort(c.Added)
+	slices.Sort(c.Replaced)
+	slices.Sort(c.Dropped)
+	f.changed(ctx, c)
+}
