@@ -1,0 +1,122 @@
+package issuance
+
+import (
+	"fmt"
+	"time"
+)
+
+// Begin starts an attempt at a certificate: a first one, one after a failure,
+// or a renewal. An item that waits with an order under way goes on with that.
+func (it Item) Begin(now time.Time) (Item, error) {
+	if !it.Due(now) {
+		return it, it.wrong("begin")
+	}
+	switch {
+	case it.State == Ordering || it.State == Preflight:
+		return it, nil
+	case it.State == Waiting && it.Order != nil:
+		return it.enter(Ordering, now), nil
+	default:
+		return it.enter(Preflight, now), nil
+	}
+}
+
+// Place journals an order before the CA hears of it. The preflight has passed.
+func (it Item) Place(o Order, now time.Time) (Item, error) {
+	if it.State != Preflight {
+		return it, it.wrong("place order for")
+	}
+	o.Begun = whole(now)
+	it = it.enter(Ordering, now)
+	it.Order = &o
+	return it, Validate(it)
+}
+
+// Placed journals where the order is.
+func (it Item) Placed(url string, now time.Time) (Item, error) {
+	if it.State != Ordering || it.Order == nil {
+		return it, it.wrong("note order of")
+	}
+	o := *it.Order
+	o.URL = url
+	it = it.enter(Ordering, now)
+	it.Order = &o
+	return it, Validate(it)
+}
+
+// Finish ends an attempt with a certificate, to be renewed at a time.
+func (it Item) Finish(c Cert, renew, now time.Time) (Item, error) {
+	if it.State != Ordering {
+		return it, it.wrong("finish")
+	}
+	it = it.enter(Issued, now)
+	it.Order, it.Failed, it.Cert = nil, Failures{}, &c
+	it.Next = whole(renew)
+	return it, Validate(it)
+}
+
+// Renew sets a new time for the renewal, and what the CA suggested, if it did.
+func (it Item) Renew(w *Window, at time.Time) (Item, error) {
+	if it.State != Issued || it.Cert == nil {
+		return it, it.wrong("plan renewal of")
+	}
+	c := *it.Cert
+	c.Window = w
+	it.Cert, it.Next = &c, whole(at)
+	return it, Validate(it)
+}
+
+// Fail ends an attempt with a failure. u in [0, 1) chooses a place in the
+// jitter. What the failure means is decided by its class: see Class.
+func (it Item) Fail(f Failure, u float64, now time.Time) (Item, error) {
+	if it.State != Preflight && it.State != Ordering && it.State != Parked {
+		return it, it.wrong("fail")
+	}
+	f.At = whole(now)
+	f = f.bounded()
+	parked := it.State == Parked
+	if f.Class != CADown || it.Order == nil || it.Order.URL == "" {
+		it.Order = nil // an order survives only a CA that is away
+	}
+	if f.counts() {
+		it.Failed.Count++
+	}
+	it.Failed.Last = &f
+	next, state := now.Add(f.wait(it.Failed.Count, u)), Waiting
+	if f.Class == Hopeless || parked || it.Failed.Count >= Hope {
+		next, state = now.Add(jitter(parkedLook, u)), Parked
+		it.Order = nil
+	}
+	it = it.enter(state, now)
+	it.Next = whole(next).Add(time.Second) // never before the wait is over
+	return it, Validate(it)
+}
+
+// Retry forgets the failures of an item that waits or is parked, by an
+// operator's will or because its preflight passes again.
+func (it Item) Retry(now time.Time) (Item, error) {
+	if it.State != Waiting && it.State != Parked {
+		return it, it.wrong("retry")
+	}
+	it.Failed = Failures{}
+	if it.Order != nil {
+		return it.enter(Ordering, now), nil
+	}
+	it = it.enter(Wanted, now)
+	return it, Validate(it)
+}
+
+// Exempt reports whether an order now would not count against the limits of
+// the CA, because it renews in the window that the CA suggested (RFC 9773,
+// section 5, and the published limits of Let's Encrypt).
+func (it Item) Exempt() bool {
+	return it.Cert != nil && it.Cert.Window != nil && it.Failed.Count == 0
+}
+
+// String names the item in logs.
+func (it Item) String() string {
+	if len(it.Names) > 1 {
+		return fmt.Sprintf("%s and %d more", it.Names[0], len(it.Names)-1)
+	}
+	return it.Names[0]
+}

@@ -1,0 +1,102 @@
+package issuance
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// published is a CA that counts as its documentation says: a token bucket that
+// begins full and refills evenly.
+type published struct {
+	limit  Limit
+	tokens float64
+	last   time.Time
+}
+
+func (p *published) takes(now time.Time) bool {
+	if p.last.IsZero() {
+		p.tokens, p.last = float64(p.limit.Count), now
+	}
+	p.tokens = min(float64(p.limit.Count), p.tokens+float64(now.Sub(p.last))/float64(p.limit.step()))
+	p.last = now
+	if p.tokens < 1-1e-6 {
+		return false
+	}
+	p.tokens--
+	return true
+}
+
+func TestTheCANeverHasToRefuse(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := Limit{rapid.IntRange(1, 50).Draw(t, "count"), time.Duration(rapid.IntRange(1, 500).Draw(t, "minutes")) * time.Minute}
+		l := NewLedger(Limits{Orders: limit}, nil)
+		ca := &published{limit: limit}
+		it := Item{Names: []string{"a.test"}}
+		now := t0
+		for range 200 {
+			now = now.Add(time.Duration(rapid.IntRange(0, 600).Draw(t, "seconds")) * time.Second)
+			if l.AnyRoom(now).After(now) {
+				now = l.AnyRoom(now)
+			}
+			if !ca.takes(now) {
+				t.Fatalf("the CA refuses at %s with %v", now.Sub(t0), limit)
+			}
+			l.Take(it, now)
+			l = NewLedger(l.Limits, l.Used(now)) // as a new leader has it
+		}
+	})
+}
+
+func TestRoomIsThatOfTheScarcest(t *testing.T) {
+	a, b := item(t, "a.example.com"), item(t, "b.example.com")
+	tests := map[string]struct {
+		limits Limits
+		use    func(*Ledger)
+		room   time.Duration // for a
+		other  time.Duration // for b, of the same registered domain
+		any    time.Duration
+	}{
+		"nothing used": {LetsEncrypt, func(*Ledger) {}, 0, 0, 0},
+		"no limits":    {Limits{}, func(l *Ledger) { take(l, a, 1000) }, 0, 0, 0},
+		"exact set":    {Limits{Set: Limit{5, 5 * time.Hour}}, func(l *Ledger) { take(l, a, 5) }, time.Hour, 0, 0},
+		"domain":       {Limits{Domain: Limit{5, 5 * time.Hour}}, func(l *Ledger) { take(l, a, 5) }, time.Hour, time.Hour, 0},
+		"all orders":   {Limits{Orders: Limit{5, 5 * time.Hour}}, func(l *Ledger) { take(l, a, 5) }, 0, 0, time.Hour},
+		"failures": {Limits{Failures: Limit{2, 2 * time.Hour}}, func(l *Ledger) {
+			l.TakeFailure("a.example.com", t0)
+			l.TakeFailure("a.example.com", t0)
+		}, time.Hour, 0, 0},
+		"returned": {Limits{Orders: Limit{1, time.Hour}, Set: Limit{1, time.Hour}}, func(l *Ledger) { take(l, a, 1); l.Return(a) }, 0, 0, 0},
+		"held":     {LetsEncrypt, func(l *Ledger) { l.Hold(t0.Add(time.Hour)); l.Hold(t0) }, 0, 0, time.Hour},
+		"same count as failures": {Limits{Set: Limit{1, time.Hour}, Failures: Limit{1, time.Hour}}, func(l *Ledger) { take(l, a, 1) },
+			time.Hour, 0, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := NewLedger(tt.limits, nil)
+			tt.use(l)
+			got := [3]time.Duration{l.Room(a, t0).Sub(t0), l.Room(b, t0).Sub(t0), l.AnyRoom(t0).Sub(t0)}
+			if want := [3]time.Duration{tt.room, tt.other, tt.any}; got != want {
+				t.Errorf("room for a, b and any = %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func take(l *Ledger, it Item, n int) {
+	for range n {
+		l.Take(it, t0)
+	}
+}
+
+func TestUsedForgetsWhatIsFullAgain(t *testing.T) {
+	l := NewLedger(LetsEncrypt, nil)
+	take(l, item(t, "a.test"), 3)
+	if used := l.Used(t0); len(used) != 3 {
+		t.Errorf("Used() has %d buckets, want 3", len(used))
+	}
+	if used := l.Used(t0.AddDate(0, 0, 8)); len(used) != 0 {
+		t.Errorf("Used() a week later = %v, want nothing", used)
+	}
+}
