@@ -165,7 +165,7 @@ func openStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
 
 func openRenderer(cfg config.Config, o Options) (*renderer.Renderer, error) {
 	return renderer.New(renderer.Config{
-		Binary: cfg.Nginx.Binary, ConfigFile: cfg.Nginx.ConfigFile, PIDFile: cfg.Nginx.PIDFile,
+		Binary: cfg.Nginx.Binary, ConfigFile: cfg.Nginx.ConfigFile, PIDFile: cfg.Nginx.PIDFile, Prefix: cfg.Nginx.Prefix,
 		StateDir: cfg.StateDir, RunDir: cfg.RunDir, AllowPersistentKeys: cfg.AllowPersistentKeys,
 		DefaultServers: cfg.Nginx.DefaultServers, ReleaseAddress: cfg.Nginx.ReleaseAddress,
 		SessionTimeout: cfg.Ticket.SessionTimeout, VerifyTimeout: cfg.Nginx.VerifyTimeout,

@@ -66,6 +66,10 @@ nginx {
   #config_file = "/etc/nginx/nginx.conf"
   #pid_file = "/run/nginx.pid"
 
+  # The folder of relative paths, for an nginx that is started with -p. Without
+  # it the option of the running nginx counts, which is not there at boot.
+  #prefix = ""
+
   # Listen sockets for which the release adds a default server that refuses
   # every handshake, so that renewing a certificate keeps its tickets valid.
   # Each is written as the parameters of listen: ["443 ssl", "[::]:443 ssl"].

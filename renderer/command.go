@@ -47,9 +47,10 @@ type refusal struct{ text string }
 func (e *refusal) Error() string { return "nginx -t refuses the configuration: " + e.text }
 
 // test runs nginx -t on a main configuration file. A *refusal is nginx's
-// verdict; any other error means that nginx could not be asked.
+// verdict; any other error means that nginx could not be asked. The caller
+// holds r.mu.
 func (r *Renderer) test(ctx context.Context, configFile string) error {
-	out, err := r.nginx(ctx, "-t", "-q", "-c", configFile)
+	out, err := r.nginx(ctx, append(r.prefixArguments(ctx), "-t", "-q", "-c", configFile)...)
 	var status *exec.ExitError
 	switch {
 	case err == nil:
@@ -63,7 +64,7 @@ func (r *Renderer) test(ctx context.Context, configFile string) error {
 // build is what nginx says of itself.
 type build struct {
 	version    string // "1.22.1"
-	configFile string // --conf-path
+	configFile string // --conf-path; a relative one is under the prefix
 	prefix     string // --prefix
 	group      string // of the workers without a directive user: --group, else --user; "" if neither
 }
@@ -113,7 +114,7 @@ func parseBuild(out string) build {
 		b.prefix = "/usr/local/nginx"
 	}
 	if b.configFile == "" {
-		b.configFile = b.prefix + "/conf/nginx.conf"
+		b.configFile = "conf/nginx.conf"
 	}
 	return b
 }

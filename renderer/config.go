@@ -46,6 +46,7 @@ type Config struct {
 	Binary     string // nginx
 	ConfigFile string // the main configuration file nginx is started with
 	PIDFile    string // directive pid
+	Prefix     string // option -p of nginx; default: that of the running master
 
 	StateDir            string // survives a reboot: releases, epoch, lock
 	RunDir              string // tmpfs: ticket keys
@@ -98,6 +99,9 @@ func (c Config) check() error {
 		if filepath.Clean(p.path) != p.path {
 			return fmt.Errorf("use %s %q: write it as %q", p.name, p.path, filepath.Clean(p.path))
 		}
+	}
+	if c.Prefix != "" && !filepath.IsAbs(c.Prefix) {
+		return fmt.Errorf("use nginx prefix %q: not an absolute path", c.Prefix)
 	}
 	if c.ReleaseAddress == "" {
 		return errors.New("use release address: none given")

@@ -226,12 +226,12 @@ func TestParseBuild(t *testing.T) {
 			"nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.22 (running with OpenSSL 3.0.19)\nconfigure arguments: --with-cc-opt='-g -O2' --prefix=/usr/share/nginx --conf-path=/etc/nginx/nginx.conf --http-log-path=/x",
 			build{"1.22.1", "/etc/nginx/nginx.conf", "/usr/share/nginx", ""},
 		},
-		"nginx.org":  {"nginx version: nginx/1.30.0 (Ubuntu)\nconfigure arguments: --prefix='/a b'", build{"1.30.0", "/a b/conf/nginx.conf", "/a b", ""}},
-		"a group":    {"nginx version: nginx/1.30.0\nconfigure arguments: --user=nginx --group=web --prefix=/p", build{"1.30.0", "/p/conf/nginx.conf", "/p", "web"}},
-		"a user":     {"nginx version: nginx/1.30.0\nconfigure arguments: --prefix=/p --user=nginx", build{"1.30.0", "/p/conf/nginx.conf", "/p", "nginx"}},
-		"OpenResty":  {"nginx version: openresty/1.25.3.1\nconfigure arguments: --prefix=/usr/local/openresty/nginx", build{"1.25.3.1", "/usr/local/openresty/nginx/conf/nginx.conf", "/usr/local/openresty/nginx", ""}},
-		"nginx Plus": {"nginx version: nginx/1.25.5 (nginx-plus-r32)", build{"1.25.5", "/usr/local/nginx/conf/nginx.conf", "/usr/local/nginx", ""}},
-		"no nginx":   {"GNU coreutils 9.1", build{"", "/usr/local/nginx/conf/nginx.conf", "/usr/local/nginx", ""}},
+		"nginx.org":  {"nginx version: nginx/1.30.0 (Ubuntu)\nconfigure arguments: --prefix='/a b'", build{"1.30.0", "conf/nginx.conf", "/a b", ""}},
+		"a group":    {"nginx version: nginx/1.30.0\nconfigure arguments: --user=nginx --group=web --prefix=/p", build{"1.30.0", "conf/nginx.conf", "/p", "web"}},
+		"a user":     {"nginx version: nginx/1.30.0\nconfigure arguments: --prefix=/p --user=nginx", build{"1.30.0", "conf/nginx.conf", "/p", "nginx"}},
+		"OpenResty":  {"nginx version: openresty/1.25.3.1\nconfigure arguments: --prefix=/usr/local/openresty/nginx", build{"1.25.3.1", "conf/nginx.conf", "/usr/local/openresty/nginx", ""}},
+		"nginx Plus": {"nginx version: nginx/1.25.5 (nginx-plus-r32)", build{"1.25.5", "conf/nginx.conf", "/usr/local/nginx", ""}},
+		"no nginx":   {"GNU coreutils 9.1", build{"", "conf/nginx.conf", "/usr/local/nginx", ""}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -114,7 +114,10 @@ func (r *Renderer) checkConfigFile(ctx context.Context, p process, refuse func(s
 	if err != nil {
 		return refuse(err.Error())
 	}
-	prefix := argument(p.title, 'p')
+	prefix, err := p.prefix()
+	if err != nil {
+		return refuse(err.Error())
+	}
 	if prefix == "" {
 		prefix = b.prefix
 	}

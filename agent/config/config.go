@@ -57,6 +57,7 @@ type Nginx struct {
 	Binary         string
 	ConfigFile     string
 	PIDFile        string
+	Prefix         string        // option -p of nginx; "": that of the running master
 	DefaultServers []string      // parameters of the directive listen, one socket each: "443 ssl"
 	ReleaseAddress string        // loopback address:port on which a release answers with its number
 	VerifyTimeout  time.Duration // until a reload has to be proved

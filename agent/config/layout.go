@@ -71,6 +71,7 @@ func nginxLayout(n *Nginx) []attribute {
 		required("binary", &n.Binary, isPath),
 		required("config_file", &n.ConfigFile, isPath),
 		required("pid_file", &n.PIDFile, isPath),
+		optional("prefix", &n.Prefix, isPath),
 		list("default_servers", &n.DefaultServers, isTLSListen),
 		required("release_address", &n.ReleaseAddress, isLoopback),
 		span("verify_timeout", &n.VerifyTimeout, time.Second, time.Hour),
