@@ -6,6 +6,7 @@ MAKEFLAGS += --no-builtin-rules
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 TIMEOUT ?= 20m
+SUITE ?= trixie
 export GOWORK := off
 
 # A tool is built from a module of its own, once per version and user:
@@ -48,6 +49,14 @@ $(LINT):
 test: deps build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) ## run all tests of both modules on real Consul and nginx
 	go test -race -timeout $(TIMEOUT) ./...
 	cd e2e && go test -race -timeout $(TIMEOUT) ./...
+
+.PHONY: deps-suite
+deps-suite: ## install debootstrap by apt, if it is missing
+	@.ci/deps-suite
+
+.PHONY: e2e-nginx
+e2e-nginx: deps-suite $(CONSUL) ## run the nginx part of the tests on the nginx of another Debian suite: SUITE=trixie
+	TIMEOUT=$(TIMEOUT) RUN='$(RUN)' .ci/suite $(SUITE)
 
 .PHONY: lint
 lint: $(LINT) ## run the linters on both modules, check gofmt and go.mod

@@ -3,6 +3,8 @@ package renderer
 import (
 	"net"
 	"strings"
+
+	"github.com/tlsfleet/tlsfleet/templates"
 )
 
 // probeLabel is the host label used under a wildcard name.
@@ -63,6 +65,9 @@ func serverName(s *socket, live served) (name string, some bool) {
 // none follows from it.
 func probeName(written string) (name string, rank int) {
 	n := strings.ToLower(written)
+	if wildcard, ok := templates.NameOf(written); ok {
+		n = wildcard
+	}
 	switch {
 	case strings.HasPrefix(n, "*."):
 		return probeLabel + n[1:], rankWildcard

@@ -49,6 +49,9 @@ func (r *Renderer) render(m manifest, in Inspection) ([]templates.File, error) {
 		Release: m.Release, ReleaseAddress: m.Frame.ReleaseAddress, DefaultServers: m.Frame.DefaultServers,
 		SessionTimeout: m.Frame.SessionTimeout, PerHost: m.Mode == fleet.ModePerHost,
 	}
+	// nginx before 1.23.4 speaks no TLS 1.3 by default, and which versions a
+	// socket speaks is up to its default server.
+	v.Protocols = (m.TLS.Mode != TLSNone || len(v.DefaultServers) > 0) && in.parsed && !in.own["ssl_protocols"]
 	if m.TLS.Mode != TLSNone {
 		servers, err := m.TLS.values(r.cfg.liveDir(), in)
 		if err != nil {

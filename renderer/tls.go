@@ -37,8 +37,8 @@ type TLSServers struct {
 	Mode  TLSMode  `json:"mode"`
 	Names NameMode `json:"names,omitempty"` // mode variable
 	// List has names as fleet.CheckDomain takes them, sorted, each once. With
-	// open names it needs only the wildcards and every name below one of
-	// them, which they would hide otherwise; others change nothing.
+	// open names it needs only the wildcards and every name one label below
+	// one, which they would hide otherwise; others change nothing.
 	List []string `json:"list,omitempty"`
 	// Listen has the parameters of each listen directive, without
 	// default_server: "443 ssl http2".
@@ -128,16 +128,8 @@ func (t TLSServers) rendered() []string {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(t.List), func(name string) bool {
-		for rest := name; ; {
-			_, parent, found := strings.Cut(rest, ".")
-			if !found {
-				return true
-			}
-			if wild[parent] {
-				return false
-			}
-			rest = parent
-		}
+		_, above, _ := strings.Cut(name, ".")
+		return !wild[above] && !strings.HasPrefix(name, fleet.Wildcard)
 	})
 }
 

@@ -1,6 +1,7 @@
 package renderer
 
 import (
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -105,7 +106,8 @@ func TestNamesThatAreServed(t *testing.T) {
 			}
 			for _, sni := range []string{
 				"", ".", "..", "../x", "../a.test", "a.test/../b.test", "a..b", "a.test..", "/a.test", "%2e%2e", "+.a.test",
-				"_none", "none.test", "w.test", "$host", "a.test\x00", "a.test\n", "a.test/", "{", "a.test;", strings.Repeat("a", 64) + ".test",
+				"_none", "none.test", "w.test", "a.b.w.test", "A.B.W.TEST", "a.own.w.test", "x.w.test.w.test", ".w.test", "*.w.test", "$host.w.test",
+				"a b.w.test", "\xc3\xbc.w.test", "$host", "a.test\x00", "a.test\n", "a.test/", "{", "a.test;", strings.Repeat("a", 64) + ".test",
 			} {
 				g.refuses(t, sni)
 			}
@@ -131,7 +133,10 @@ func TestStaticServers(t *testing.T) {
 	g.shows(t, "a.test", live["a.test"])
 	g.shows(t, "own.w.test", live["own.w.test"])
 	g.shows(t, "x.w.test", live["*.w.test"])
-	g.refuses(t, "missing.test")
+	for _, sni := range []string{"missing.test", "w.test", "a.b.w.test", "A.B.W.TEST", "a.own.w.test", "*.w.test", ".w.test"} {
+		g.refuses(t, sni)
+	}
+	g.shows(t, "X.W.Test.", live["*.w.test"])
 	old := live["a.test"]
 	live["a.test"] = g.put(t, "a.test")["a.test"]
 	g.shows(t, "a.test", old)
@@ -263,7 +268,7 @@ func TestSizesOfTheOperatorStay(t *testing.T) {
 func TestRenderedOpenNames(t *testing.T) {
 	t.Parallel()
 	s := TLSServers{Mode: TLSVariable, Names: NamesOpen, List: []string{"*.b.test", "a.test", "b.test", "c.b.test", "d.c.b.test", "xb.test"}}
-	want := []string{"*.b.test", "c.b.test", "d.c.b.test"}
+	want := []string{"*.b.test", "c.b.test"}
 	if got := s.rendered(); !slices.Equal(got, want) {
 		t.Errorf("rendered() = %v, want the wildcard and what is below it, %v", got, want)
 	}
@@ -293,6 +298,49 @@ func TestOperatorsFileIsInEachServer(t *testing.T) {
 				t.Errorf("Apply() = %+v without the operator's file, want rejected for it", o.Reload)
 			}
 		})
+	}
+}
+
+// TestServersSpeakTLS13: nginx before 1.23.4 does so only if told.
+func TestServersSpeakTLS13(t *testing.T) {
+	t.Parallel()
+	const own = "ssl_protocols TLSv1.2 TLSv1.3;"
+	tests := map[string]struct {
+		http, server string
+		versions     []uint16
+	}{
+		"nobody says":          {"", "", []uint16{tls.VersionTLS12, tls.VersionTLS13}},
+		"the operator says":    {"ssl_protocols TLSv1.2;", "", []uint16{tls.VersionTLS12}},
+		"in the servers' file": {"", "ssl_protocols TLSv1.3 TLSv1.2;", []uint16{tls.VersionTLS12, tls.VersionTLS13}},
+	}
+	for _, mode := range []TLSMode{TLSVariable, TLSStatic} {
+		for name, tt := range tests {
+			t.Run(string(mode)+" "+name, func(t *testing.T) {
+				t.Parallel()
+				g := newTLSRig(t, testkit.NginxOptions{})
+				write(t, g.nginx.ConfigFile, strings.Replace(read(t, g.nginx.ConfigFile), own, tt.http, 1))
+				file := filepath.Join(filepath.Dir(g.cfg.StateDir), "servers.conf")
+				write(t, file, tt.server)
+				g.put(t, "a.test")
+				servers := g.servers(NamesListed, "a.test")
+				servers.Mode, servers.ServerInclude = mode, file
+				g.serve(t, servers)
+				var spoken []uint16
+				for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+					c, err := tls.Dial("tcp", g.addr, &tls.Config{ServerName: "a.test", InsecureSkipVerify: true, MinVersion: v, MaxVersion: v})
+					if err != nil {
+						continue
+					}
+					spoken = append(spoken, c.ConnectionState().Version)
+					if err := c.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+				if !slices.Equal(spoken, tt.versions) {
+					t.Errorf("versions = %x, want %x", spoken, tt.versions)
+				}
+			})
+		}
 	}
 }
 

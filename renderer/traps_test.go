@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,24 +21,7 @@ import (
 // must not open /fullchain.pem and /privkey.pem.
 func TestPairInTheRootOfTheFileSystemIsNotServed(t *testing.T) {
 	t.Parallel()
-	certPEM, keyPEM := testkit.SelfSigned(t, "root.test")
-	for path, text := range map[string][]byte{"/fullchain.pem": certPEM, "/privkey.pem": keyPEM} {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-		if err != nil {
-			t.Fatalf("plant a pair in the root of the file system: %v", err)
-		}
-		t.Cleanup(func() {
-			if err := os.Remove(path); err != nil {
-				t.Error(err)
-			}
-		})
-		if _, err := f.Write(text); err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	plantInRoot(t)
 	for _, names := range []NameMode{NamesOpen, NamesListed} {
 		for _, defaults := range []string{"with", "without"} {
 			t.Run(fmt.Sprintf("%s %s a default server", names, defaults), func(t *testing.T) {
@@ -63,6 +47,50 @@ func TestPairInTheRootOfTheFileSystemIsNotServed(t *testing.T) {
 	}
 }
 
+// planted begins the files of plantInRoot: PEM may have text in front.
+const planted = "planted by TestPairInTheRootOfTheFileSystemIsNotServed\n"
+
+// plantInRoot writes a pair to the root of the file system, one process at a
+// time. What a test left there that could not clean up is replaced; anybody
+// else's file ends the test.
+func plantInRoot(t *testing.T) {
+	t.Helper()
+	root, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := root.Close(); err != nil { // and unlock
+			t.Error(err)
+		}
+	})
+	testkit.Eventually(t, 5*time.Minute, "the end of other runs of this test", func() error {
+		return syscall.Flock(int(root.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	})
+	certPEM, keyPEM := testkit.SelfSigned(t, "root.test")
+	for path, text := range map[string][]byte{"/fullchain.pem": certPEM, "/privkey.pem": keyPEM} {
+		if old, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(old), planted) {
+			t.Logf("replacing %s, which an earlier run has left", path)
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatalf("plant a pair in the root of the file system: %v", err)
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(path); err != nil {
+				t.Error(err)
+			}
+		})
+		_, err = f.WriteString(planted + string(text))
+		if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestNoRequestReadsAPrivateKey(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ main, server string }{
@@ -78,6 +106,17 @@ func TestNoRequestReadsAPrivateKey(t *testing.T) {
 		"merged slashes off":    {"merge_slashes off;", "location / { }"},
 		"symlinks are followed": {"disable_symlinks off;", "location / { }"},
 		"static variants":       {"", "location / { gzip_static always; }"},
+		"root of its own":       {"", "location / { root OWN; }"},
+		"a named fall-back":     {"", "location / { try_files $uri @app; } location @app { return 404; }"},
+		"alias":                 {"", "location /static/ { alias OWN/; }"},
+		"alias without a slash": {"", "location /static { alias OWN/; }"},
+		"alias by expression":   {"", "location ~ ^/static/(.*)$ { alias OWN/$1; }"},
+		"named":                 {"", "location / { error_page 404 = @own; } location @own { root OWN; }"},
+		"named without a root":  {"", "location / { error_page 404 = @again; } location @again { try_files $uri =404; }"},
+		"rewritten":             {"", "rewrite ^/(.*)$ /$1 last;"},
+		"raw path":              {"", "location / { try_files $request_uri =404; }"},
+		"internal":              {"", "location / { internal; }"},
+		"nested":                {"", "location / { location ~ key { } }"},
 	}
 	for _, mode := range []TLSMode{TLSVariable, TLSStatic} {
 		for name, tt := range tests {
@@ -86,13 +125,16 @@ func TestNoRequestReadsAPrivateKey(t *testing.T) {
 				g := newTLSRig(t, testkit.NginxOptions{HTTP: tt.main})
 				g.put(t, "a.test")
 				file := filepath.Join(filepath.Dir(g.cfg.StateDir), "servers.conf")
-				write(t, file, tt.server)
+				own := filepath.Dir(g.cfg.StateDir) + "/own/www"
+				write(t, filepath.Join(own, "index.html"), "own")
+				write(t, file, strings.ReplaceAll(tt.server, "OWN", own))
 				servers := g.servers(NamesListed, "a.test")
 				servers.Mode, servers.ServerInclude = mode, file
 				g.serve(t, servers)
 				for _, path := range []string{
 					"/", "/privkey.pem", "/fullchain.pem", "/root/", "/root/../privkey.pem", "/../privkey.pem", "/..%2fprivkey.pem", "//privkey.pem",
 					"/%2e%2e/privkey.pem", "/./privkey.pem", "/x/..//../privkey.pem", "/..\\privkey.pem", "/privkey.pem/", "/privkey.pem%00",
+					"/static/privkey.pem", "/static../privkey.pem", "/static/../privkey.pem", "/static/..%2fprivkey.pem", "/x/../privkey.pem?/../privkey.pem",
 				} {
 					line := g.get(t, "a.test", path)
 					if name == "autoindex" && path == "/" {

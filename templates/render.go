@@ -31,6 +31,7 @@ type Values struct {
 	KeyFiles       []string      // absolute paths, the key that seals first
 	SessionTimeout time.Duration // ssl_session_timeout, whole seconds; 0 writes none
 	DefaultServers []string      // listen parameters, such as "443 ssl"
+	Protocols      bool          // ssl_protocols at http level
 	TLS            *TLS          // servers with live certificates; nil for none
 }
 
@@ -47,7 +48,7 @@ func Render(v Values) ([]File, error) {
 		return nil, err
 	}
 	set, err := template.New("").Funcs(template.FuncMap{
-		"quote": Quote, "listen": listen, "listenOf": listenOf, "quoteRoot": quoteRoot,
+		"quote": Quote, "listen": listen, "listenOf": listenOf, "quoteRoot": quoteRoot, "quoteServerName": quoteServerName,
 	}).ParseFS(sources, "nginx/*.conf")
 	if err != nil {
 		return nil, fmt.Errorf("parse nginx templates: %w", err)

@@ -39,6 +39,59 @@ type TLS struct {
 // TLSName is one name, "*." in front of a wildcard, and its entry in the live folder.
 type TLSName struct{ Name, Folder string }
 
+const wildcard = "*."
+
+// Exact is the names that are no wildcards.
+func (t TLS) Exact() []TLSName {
+	return slices.DeleteFunc(slices.Clone(t.Names), func(n TLSName) bool { return strings.HasPrefix(n.Name, wildcard) })
+}
+
+// Above is the wildcards, each as the name whose direct children it covers
+// (RFC 9525, section 6.3).
+func (t TLS) Above() []TLSName {
+	var all []TLSName
+	for _, n := range t.Names {
+		if above, ok := strings.CutPrefix(n.Name, wildcard); ok {
+			all = append(all, TLSName{above, n.Folder})
+		}
+	}
+	return all
+}
+
+// oneLabel is how a server_name begins that one label below a wildcard
+// matches; nginx's own wildcards match several.
+const oneLabel = "~^[a-z0-9_-]+[.]"
+
+// ServerName is a name as a server_name that answers to what its certificate
+// covers and to nothing else. nginx tries such wildcards one by one.
+func ServerName(name string) string {
+	above, ok := strings.CutPrefix(name, wildcard)
+	if !ok {
+		return name
+	}
+	return oneLabel + strings.ReplaceAll(above, ".", "[.]") + "$"
+}
+
+// NameOf is the wildcard that ServerName made serverName from.
+func NameOf(serverName string) (name string, ok bool) {
+	rest, ok := strings.CutPrefix(serverName, oneLabel)
+	above, ended := strings.CutSuffix(rest, "$")
+	name = wildcard + strings.ReplaceAll(above, "[.]", ".")
+	return name, ok && ended && ServerName(name) == serverName
+}
+
+// quoteServerName is ServerName as one token.
+func quoteServerName(name string) (string, error) {
+	above, ok := strings.CutPrefix(name, wildcard)
+	if !ok {
+		return Quote(name)
+	}
+	if strings.Trim(above, "abcdefghijklmnopqrstuvwxyz0123456789._-") != "" {
+		return "", fmt.Errorf("write server_name of %q: not a name", name)
+	}
+	return `"` + ServerName(name) + `"`, nil
+}
+
 // Size is one http-level directive about the size of a hash table.
 type Size struct {
 	Directive string

@@ -67,6 +67,7 @@ func TestRenderTLSRefuses(t *testing.T) {
 		"variable as entry":   func(v *TLS) { v.Names = []TLSName{{"a.test", "$x"}} },
 		"regular expression":  func(v *TLS) { v.Names = []TLSName{{"~^a", "a"}} },
 		"variable as name":    func(v *TLS) { v.Names = []TLSName{{"$x", "a"}} },
+		"expression as name":  func(v *TLS) { v.Static, v.Names = true, []TLSName{{`*.(a|b)"`, "a"}} },
 	}
 	render := func(v TLS) error {
 		_, err := Render(Values{Release: 1, ReleaseAddress: "127.0.0.1:1", PerHost: true, TLS: &v})
@@ -114,5 +115,21 @@ func TestSizes(t *testing.T) {
 				t.Errorf("Sizes() = %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+func TestServerName(t *testing.T) {
+	for name, want := range map[string]string{"a.test": "a.test", "*.w.test": "~^[a-z0-9_-]+[.]w[.]test$", "*.a-b_c.x.test": "~^[a-z0-9_-]+[.]a-b_c[.]x[.]test$"} {
+		if got := ServerName(name); got != want {
+			t.Errorf("ServerName(%s) = %s, want %s", name, got, want)
+		}
+		if back, ok := NameOf(want); ok != strings.HasPrefix(name, "*") || (ok && back != name) {
+			t.Errorf("NameOf(%s) = %s, %t, want %s", want, back, ok, name)
+		}
+	}
+	for _, s := range []string{"~^[a-z0-9_-]+[.]w[.]test", "~^w[.]test$", "~^[a-z0-9_-]+[.]w.test$", "*.w.test", ""} {
+		if name, ok := NameOf(s); ok {
+			t.Errorf("NameOf(%q) = %s, want none", s, name)
+		}
 	}
 }
