@@ -66,7 +66,7 @@ lint: $(LINT) ## run the linters on both modules, check gofmt and go.mod
 	cd e2e && go mod tidy -diff
 
 .PHONY: demo
-demo: deps $(CONSUL) build ## run three nodes behind a balancer and rotate; ARGS=--once ends after the tour
+demo: deps $(CONSUL) build ## run three nodes behind a balancer, rotate keys, renew certificates; ARGS=--once ends after the tour
 	cd e2e && go run ./demo $(ARGS)
 
 .PHONY: bench-rotation

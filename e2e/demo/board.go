@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,8 +27,11 @@ type board struct {
 	reloads []int
 	tls12   lab.Counts
 	tls13   lab.Counts
-	broken  error // the first
-	drawn   int   // lines of the table on the screen
+	certs   lab.Counts // handshakes for names of the inventory
+	leaves  []string   // by node: serial number shown for shop
+	broken  error      // the first
+	task    string     // progress of what goes on, if it has any
+	drawn   int        // lines of the table on the screen
 }
 
 func newBoard() *board {
@@ -40,9 +42,7 @@ func newBoard() *board {
 func (b *board) record(a lab.Attempt) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if a.Outcome == lab.Broken && b.broken == nil {
-		b.broken = a.Err
-	}
+	b.noteBroken(a)
 	if a.Version == tls.VersionTLS12 {
 		b.tls12.Add(a)
 	} else {
@@ -50,10 +50,58 @@ func (b *board) record(a lab.Attempt) {
 	}
 }
 
+// recordCert counts a handshake for a name of the inventory.
+func (b *board) recordCert(a lab.Attempt) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.noteBroken(a)
+	b.certs.Add(a)
+}
+
+// recordShop counts a handshake for shop with a node, or beyond the last node
+// with the balancer.
+func (b *board) recordShop(node int, a lab.Attempt) {
+	b.recordCert(a)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.leaves) <= node {
+		b.leaves = append(b.leaves, "")
+	}
+	b.leaves[node] = a.Serial
+}
+
+func (b *board) noteBroken(a lab.Attempt) {
+	if a.Outcome == lab.Broken && b.broken == nil {
+		b.broken = a.Err
+	}
+}
+
+// handshakes is what recordCert has counted.
+func (b *board) handshakes() lab.Counts {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.certs
+}
+
+// doing shows progress until the next talk: in the table on a terminal, else
+// as a line.
+func (b *board) doing(line string) {
+	if !b.live {
+		b.say("%s", line)
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	erase := b.erase()
+	b.task = line
+	b.print(erase + b.draw())
+}
+
 // say prints lines of talk above the table.
 func (b *board) say(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.task = ""
 	text := b.erase() + fmt.Sprintf(format, args...) + "\n"
 	if b.drawn > 0 {
 		text += b.draw()
@@ -111,8 +159,8 @@ func (b *board) verdict() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	kept, lost := b.tls12.Resumed+b.tls13.Resumed, b.tls12.Lost+b.tls13.Lost
-	broken := b.tls12.Broken + b.tls13.Broken
-	b.print(fmt.Sprintf("\n%d resumptions kept, %d lost, %d connections broken, ring epoch %d.\n", kept, lost, broken, b.status.Epoch))
+	broken := b.tls12.Broken + b.tls13.Broken + b.certs.Broken
+	b.print(fmt.Sprintf("\n%d resumptions kept, %d lost, %d connections broken, ring epoch %d,\n%d full handshakes for certificates.\n", kept, lost, broken, b.status.Epoch, b.certs.Full))
 	switch {
 	case lost > 0:
 		return fmt.Errorf("rotate ticket keys: %w: %d of %d", errLost, lost, kept+lost)
@@ -135,51 +183,3 @@ func (b *board) erase() string {
 	}
 	return fmt.Sprintf("\x1b[%dA\x1b[J", b.drawn)
 }
-
-// draw is the table; it notes how many lines it has.
-func (b *board) draw() string {
-	if !b.live {
-		return ""
-	}
-	var t strings.Builder
-	rule := strings.Repeat("-", 66) + "\n"
-	t.WriteString(rule)
-	fmt.Fprintf(&t, "%-8s %-7s %6s %7s %8s  %-9s %8s\n", "node", "leader", "epoch", "proved", "release", "key", "reloads")
-	for i, n := range b.status.Nodes {
-		leader := ""
-		if n.Leader {
-			leader = "leader"
-		}
-		fmt.Fprintf(&t, "%-8s %-7s %6d %7d %8d  %-9s %8d\n", n.Node, leader, n.Report.Applied, n.Report.Proved, n.Report.Release, short(n.Key()), b.reloadsOf(i))
-	}
-	fmt.Fprintf(&t, "resumptions   TLS 1.2: %d kept, %d lost   TLS 1.3: %d kept, %d lost\n", b.tls12.Resumed, b.tls12.Lost, b.tls13.Resumed, b.tls13.Lost)
-	fmt.Fprintf(&t, "ring epoch %d, proved on %d of %d, %s", b.status.Epoch, b.status.Proved, b.status.Serving, time.Since(b.started).Round(time.Second))
-	if b.err != nil {
-		t.WriteString(", status is old")
-	}
-	t.WriteString("\n" + rule)
-	b.drawn = strings.Count(t.String(), "\n")
-	return t.String()
-}
-
-// line is the table in one line.
-func (b *board) line() string {
-	var t strings.Builder
-	fmt.Fprintf(&t, "%4.0fs epoch %d proved on %d/%d", time.Since(b.started).Seconds(), b.status.Epoch, b.status.Proved, b.status.Serving)
-	for i, n := range b.status.Nodes {
-		fmt.Fprintf(&t, " | %s epoch %d release %d key %s reloads %d", n.Node, n.Report.Applied, n.Report.Release, short(n.Key()), b.reloadsOf(i))
-	}
-	fmt.Fprintf(&t, " | kept %d lost %d\n", b.tls12.Resumed+b.tls13.Resumed, b.tls12.Lost+b.tls13.Lost)
-	return t.String()
-}
-
-// reloadsOf is the count of the node in row i: both go by name in order.
-func (b *board) reloadsOf(i int) int {
-	if i >= len(b.reloads) {
-		return 0
-	}
-	return b.reloads[i]
-}
-
-// short is the head of a key name.
-func short(key string) string { return key[:min(len(key), 8)] }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/e2e/lab"
 )
@@ -22,8 +23,8 @@ func TestBoardRedrawsWhatItDrew(t *testing.T) {
 	b.show(status, []int{1, 2, 3})
 	out.Reset()
 	b.say("second")
-	up := fmt.Sprintf("\x1b[%dA\x1b[J", 8) // two rules, a head, three nodes, two lines of sums
-	if got := out.String(); !strings.HasPrefix(got, up+"second\n-----") || strings.Count(got, "\n") != 9 {
+	up := fmt.Sprintf("\x1b[%dA\x1b[J", 9) // two rules, a head, three nodes, three lines of sums
+	if got := out.String(); !strings.HasPrefix(got, up+"second\n-----") || strings.Count(got, "\n") != 10 {
 		t.Errorf("say() below a table printed %q, want the table erased, the line, the table", got)
 	}
 }
@@ -32,11 +33,55 @@ func TestBoardPrintsLinesWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	b := &board{out: &out}
-	b.show(lab.Status{Epoch: 7, Nodes: []lab.NodeStatus{{Node: "node1"}}}, []int{4})
+	node := lab.NodeStatus{Node: "node1"}
+	node.Report.Names = 9
+	b.show(lab.Status{Epoch: 7, Nodes: []lab.NodeStatus{node}}, []int{4})
 	b.say("talk")
 	if got := out.String(); strings.Count(got, "\n") != 2 || strings.Contains(got, "\x1b") ||
-		!strings.Contains(got, "epoch 7") || !strings.Contains(got, "reloads 4") || !strings.HasSuffix(got, "\ntalk\n") {
+		!strings.Contains(got, "epoch 7") || !strings.Contains(got, "names 9") || !strings.Contains(got, "reloads 4") || !strings.HasSuffix(got, "\ntalk\n") {
 		t.Errorf("printed %q, want a line and the talk", got)
+	}
+}
+
+func TestProgressIsOneLineBelowTheTable(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	b := &board{out: &out, live: true}
+	b.show(lab.Status{}, nil)
+	for i := range 3 {
+		out.Reset()
+		b.doing(fmt.Sprintf("%d of 3", i))
+		if got, want := out.String(), fmt.Sprintf("\n%d of 3\n", i); !strings.HasSuffix(got, want) || strings.Count(got, " of 3") != 1 {
+			t.Errorf("doing() printed %q, want it to end with %q", got, want)
+		}
+	}
+	lines := strings.Count(out.String(), "\n")
+	out.Reset()
+	b.say("done")
+	if got := out.String(); !strings.HasPrefix(got, fmt.Sprintf("\x1b[%dA\x1b[Jdone\n", lines)) || strings.Contains(got, " of 3") {
+		t.Errorf("say() after progress printed %q, want it gone", got)
+	}
+	b = &board{out: &out}
+	out.Reset()
+	b.doing("1 of 3")
+	if got := out.String(); got != "1 of 3\n" {
+		t.Errorf("doing() without a terminal printed %q, want a line", got)
+	}
+}
+
+func TestTableFitsATerminal(t *testing.T) {
+	t.Parallel()
+	node := lab.NodeStatus{Node: "node3", Leader: true}
+	node.Report.Applied, node.Report.Proved, node.Report.Release, node.Report.Names = 9999, 9999, 9999, 10001
+	b := &board{
+		out: &strings.Builder{}, live: true, status: lab.Status{Epoch: 9999, Proved: 1, Serving: 1, Nodes: []lab.NodeStatus{node}}, reloads: []int{9999},
+		leaves: []string{"0123456789abcdef"}, tls12: lab.Counts{Resumed: 9_999_999}, tls13: lab.Counts{Resumed: 9_999_999}, certs: lab.Counts{Full: 9_999_999},
+		err: errors.New("away"), started: time.Now().Add(-99 * time.Hour),
+	}
+	for line := range strings.Lines(b.draw()) {
+		if got := len(strings.TrimRight(line, "\n")); got > 79 {
+			t.Errorf("line of %d columns: %q, want 79 at most", got, line)
+		}
 	}
 }
 
@@ -53,15 +98,22 @@ func TestVerdictIsAnErrorUnlessAllWasKept(t *testing.T) {
 		"broken": {lab.Broken, cut},
 	}
 	for name, tc := range tests {
-		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-			t.Run(name+" "+tls.VersionName(version), func(t *testing.T) {
+		for way, record := range map[string]func(*board, lab.Attempt){
+			"tls 1.2":     func(b *board, a lab.Attempt) { a.Version = tls.VersionTLS12; b.record(a) },
+			"tls 1.3":     func(b *board, a lab.Attempt) { a.Version = tls.VersionTLS13; b.record(a) },
+			"certificate": func(b *board, a lab.Attempt) { b.recordShop(3, a) },
+		} {
+			if way == "certificate" && errors.Is(tc.want, errLost) {
+				continue // these offer no ticket
+			}
+			t.Run(name+" "+way, func(t *testing.T) {
 				t.Parallel()
 				b := &board{out: &strings.Builder{}}
-				a := lab.Attempt{Version: version, Outcome: tc.outcome}
+				a := lab.Attempt{Outcome: tc.outcome}
 				if tc.outcome == lab.Broken {
 					a.Err = cut
 				}
-				b.record(a)
+				record(b, a)
 				if err := b.verdict(); !errors.Is(err, tc.want) {
 					t.Errorf("verdict() = %v, want %v", err, tc.want)
 				}

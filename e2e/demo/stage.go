@@ -35,7 +35,11 @@ type stage struct {
 	fleet   *lab.Fleet
 	agents  *lab.Agents
 	board   *board
+	ca      *lab.Authority
+	shop    *watch // of the name shop; nil before its certificate is there
 	options options
+
+	renewals int // certificates for shop so far
 }
 
 // demonstrate starts everything, gives the tour and, unless that is all, goes
@@ -43,11 +47,15 @@ type stage struct {
 func demonstrate(ctx context.Context, p *lab.Program, o options) error {
 	b := newBoard()
 	b.say("Starting Consul, %d nginx, a balancer, and an agent beside each nginx ...", nodes)
-	s := &stage{p: p, consul: testkit.Consul(p), fleet: lab.NewFleet(p, nodes), board: b, options: o}
+	ca, err := lab.NewAuthority()
+	if err != nil {
+		return err
+	}
+	s := &stage{p: p, consul: testkit.Consul(p), fleet: lab.NewFleet(p, nodes), board: b, ca: ca, options: o}
 	s.fleet.Start(p)
-	var err error
 	s.agents, err = s.fleet.StartAgents(ctx, p, lab.AgentOptions{
 		Binary: o.binary, Consul: s.consul.Addr, Splay: o.splay, MinInterval: minInterval, RotateEvery: rotateEvery, TicketLife: ticketLife, AcceptEventKeys: true,
+		Certificates: true,
 	})
 	if err != nil {
 		return s.ended(ctx, err)
@@ -59,6 +67,9 @@ func demonstrate(ctx context.Context, p *lab.Program, o options) error {
 	err = s.tour(ctx)
 	if err == nil && !o.once {
 		err = s.goOn(ctx)
+	}
+	if s.shop != nil {
+		s.shop.stop()
 	}
 	stop()
 	return errors.Join(s.ended(ctx, err), b.verdict())
@@ -112,7 +123,12 @@ const awaitLimit = 90 * time.Second
 
 // await looks until done says so.
 func (s *stage) await(ctx context.Context, what string, done func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, awaitLimit)
+	return s.awaitFor(ctx, awaitLimit, what, done)
+}
+
+// awaitFor is await with a limit of its own.
+func (s *stage) awaitFor(ctx context.Context, limit time.Duration, what string, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		ok, err := done()

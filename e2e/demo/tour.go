@@ -25,9 +25,9 @@ const (
 // look is the pause in which a step's outcome can be read.
 const look = 3 * time.Second
 
-// tour shows each way to rotate once.
+// tour shows each way to rotate once, and certificates.
 func (s *stage) tour(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{s.introduce, s.byCommand, s.byEvent, s.byKeyEvent} {
+	for _, step := range []func(context.Context) error{s.introduce, s.byCommand, s.byEvent, s.byKeyEvent, s.certificates, s.manyNames} {
 		if err := errors.Join(step(ctx), sleep(ctx, look)); err != nil {
 			return err
 		}
@@ -36,10 +36,10 @@ func (s *stage) tour(ctx context.Context) error {
 	return s.board.someKept()
 }
 
-// goOn rotates on a short schedule, in turns by each way.
+// goOn rotates and renews on a short schedule, in turns by each way.
 func (s *stage) goOn(ctx context.Context) error {
-	s.board.say("Rotating every %s from here on. Ctrl-C ends the demo.", s.options.every)
-	ways := []func(context.Context) error{s.byCommand, s.byEvent, s.byKeyEvent}
+	s.board.say("Rotating or renewing every %s from here on. Ctrl-C ends the demo.", s.options.every)
+	ways := []func(context.Context) error{s.byCommand, s.byEvent, s.byKeyEvent, s.byRenewal}
 	for i := 0; ; i++ {
 		if err := sleep(ctx, s.options.every); err != nil {
 			return err
@@ -53,11 +53,12 @@ func (s *stage) goOn(ctx context.Context) error {
 func (s *stage) introduce(context.Context) error {
 	s.board.say(`
 Three nginx share one ring of session ticket keys. A client that comes back
-offers the ticket it got from another node; it is kept only if that key is known.
-"epoch" is the ring's version on a node, "proved" the version seen in a handshake
-with its nginx, "key" the name of the key that seals there, from that handshake.
-%.0f connections per second, TLS 1.2 and 1.3, go through the balancer in turn; some
-keep a ticket for up to %s. Reloads are spread over %s, at least %s apart.`,
+offers the ticket it got from another node; it is kept only if that key is
+known. "epoch" is the ring's version on a node, "proved" the version seen in a
+handshake with its nginx, "key" the name of the key that seals there, from that
+handshake. %.0f connections per second, TLS 1.2 and 1.3, go through the balancer
+in turn; some keep a ticket for up to %s. Reloads are spread over %s, at least
+%s apart.`,
 		s.options.rate, hold, s.options.splay, minInterval)
 	return nil
 }
@@ -131,7 +132,7 @@ func (s *stage) checkAdopted(before, after lab.Status, key string) error {
 	if after.Epoch != before.Epoch+2 {
 		return fmt.Errorf("adopt the key of the event: epoch went from %d to %d, want 2 more", before.Epoch, after.Epoch)
 	}
-	s.board.say("All nodes seal with %s, the key of the event. The agents saw the event, and\n`tlsfleet handle-event`, called by consul watch on node1, brought it too: done once.", short(key))
+	s.board.say("All nodes seal with %s, the key of the event. The agents saw the event,\nand `tlsfleet handle-event`, called by consul watch on node1, brought it too:\ndone once.", short(key))
 	return nil
 }
 

@@ -29,6 +29,7 @@ type AgentOptions struct {
 	RotateEvery     time.Duration // 0: the default
 	TicketLife      time.Duration // how long clients keep a ticket; 0: as long as the fleet's nginx lets them
 	AcceptEventKeys bool
+	Certificates    bool // serve the inventory too, any name in it, on the socket of ServerName
 }
 
 // Agents is one running `tlsfleet agent` per node of a fleet.
@@ -65,6 +66,14 @@ ticket {
   rotate_every      = "{{.O.RotateEvery}}"
 {{- end}}
 }
+{{- if .Include}}
+certificates {
+  mode           = "variable"
+  names          = "open"
+  listen         = ["{{index .Node.Nginx.TLSAddrs 0}} ssl"]
+  server_include = "{{.Include}}"
+}
+{{- end}}
 reload {
   splay        = "{{.O.Splay}}"
   min_interval = "{{.O.MinInterval}}"
@@ -87,21 +96,35 @@ func (f *Fleet) StartAgents(ctx context.Context, tb testkit.TB, o AgentOptions) 
 		return nil, err
 	}
 	for _, n := range f.Nodes {
-		var text strings.Builder
-		release := net.JoinHostPort(n.Nginx.Address, strconv.Itoa(testkit.FreePort(tb, n.Nginx.Address)))
-		if err := agentConfig.Execute(&text, map[string]any{
-			"Node": n, "O": o, "Keyring": keyring, "Release": release, "RunDir": testkit.TmpfsDir(tb),
-		}); err != nil {
+		config, err := n.configureAgent(tb, o, keyring)
+		if err != nil {
 			return nil, fmt.Errorf("configure agent of %s: %w", n.Name, err)
 		}
-		file := filepath.Join(n.Nginx.Dir, "tlsfleet.hcl")
-		if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
-			return nil, fmt.Errorf("configure agent of %s: %w", n.Name, err)
-		}
-		a.Configs = append(a.Configs, file)
-		a.Procs = append(a.Procs, Start(tb, "agent of "+n.Name, filepath.Join(n.Nginx.Dir, "agent.log"), nil, binary, "agent", "--config", file))
+		a.Configs = append(a.Configs, config)
+		a.Procs = append(a.Procs, Start(tb, "agent of "+n.Name, filepath.Join(n.Nginx.Dir, "agent.log"), nil, binary, "agent", "--config", config))
 	}
 	return a, a.awaitProved(ctx, len(f.Nodes))
+}
+
+// configureAgent writes the configuration of the node's agent and returns its
+// path.
+func (n *Node) configureAgent(tb testkit.TB, o AgentOptions, keyring string) (string, error) {
+	include := ""
+	if o.Certificates {
+		include = filepath.Join(n.Nginx.Dir, "servers.conf")
+		if err := os.WriteFile(include, []byte("location / {\n\treturn 200 \"$ssl_server_name on "+n.Name+"\\n\";\n}\n"), 0o600); err != nil {
+			return "", err
+		}
+	}
+	var text strings.Builder
+	if err := agentConfig.Execute(&text, map[string]any{
+		"Node": n, "O": o, "Keyring": keyring, "Include": include, "RunDir": testkit.TmpfsDir(tb),
+		"Release": net.JoinHostPort(n.Nginx.Address, strconv.Itoa(testkit.FreePort(tb, n.Nginx.Address))),
+	}); err != nil {
+		return "", err
+	}
+	file := filepath.Join(n.Nginx.Dir, "tlsfleet.hcl")
+	return file, os.WriteFile(file, []byte(text.String()), 0o600)
 }
 
 // Rotate runs `tlsfleet rotate-ticket --wait`, which returns once every node
@@ -111,6 +134,16 @@ func (a *Agents) Rotate(ctx context.Context) error {
 		return errors.Join(err, a.ended())
 	}
 	return nil
+}
+
+// Import runs `tlsfleet cert import`, tells each line of its progress and
+// returns what it says at the end.
+func (a *Agents) Import(ctx context.Context, tell func(line string), path string) (string, error) {
+	said, err := RunTelling(ctx, nil, tell, a.Binary, "cert", "import", path, "--config", a.Configs[0])
+	if err != nil {
+		return said, errors.Join(err, a.ended())
+	}
+	return said, nil
 }
 
 // ended is why an agent does not run any more; nil if all do.

@@ -19,8 +19,9 @@ type Attempt struct {
 	Version uint16        // tls.VersionTLS12 or tls.VersionTLS13
 	Held    time.Duration // how long the client had kept the ticket
 	Outcome Outcome
-	Ticket  bool  // a new ticket came with the answer
-	Err     error // why it is Broken
+	Serial  string // of the certificate shown, in hexadecimal digits; empty without a handshake
+	Ticket  bool   // a new ticket came with the answer
+	Err     error  // why it is Broken
 }
 
 // Counts is a number of attempts by outcome.

@@ -68,10 +68,12 @@ func (c *Client) exchange(ctx context.Context, a *Attempt) (err error) {
 		return fmt.Errorf("shake hands: %w", err)
 	}
 	a.At = time.Now()
+	state := conn.ConnectionState()
+	a.Serial = state.PeerCertificates[0].SerialNumber.Text(16)
 	switch {
 	case !c.tickets.offered:
 		a.Outcome = Full
-	case conn.ConnectionState().DidResume:
+	case state.DidResume:
 		a.Outcome = Resumed
 	default:
 		a.Outcome = Lost

@@ -75,6 +75,13 @@ func (f *Fleet) RoundRobin(i int) func(ctx context.Context) (net.Conn, error) {
 	}
 }
 
+// Direct is how clients reach one node past the balancer.
+func (f *Fleet) Direct(node int) func(ctx context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", f.Nodes[node].Nginx.TLSAddrs[0])
+	}
+}
+
 // Complaints are the lines of the error logs of the balancer and the nodes
 // that are not mere notices.
 func (f *Fleet) Complaints() []string {

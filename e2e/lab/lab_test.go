@@ -137,3 +137,40 @@ func TestRoundRobinReachesEveryNode(t *testing.T) {
 		}
 	}
 }
+
+func TestClientSeesTheCertificateOfItsName(t *testing.T) {
+	t.Parallel()
+	ca, err := NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.Issue(key, time.Now().Add(time.Hour), "a-shop.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := NewFleet(t, 2)
+	file := filepath.Join(f.Nodes[1].Nginx.Dir, "shop.pem")
+	if err := os.WriteFile(file, cert.PEM, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := "server {\nlisten " + f.Nodes[1].Nginx.TLSAddrs[0] + " ssl;\nserver_name a-shop.test;\nssl_certificate " + file + ";\nssl_certificate_key " + file + ";\n}\n"
+	if err := f.Nodes[1].WriteConfig("shop.conf", server); err != nil {
+		t.Fatal(err)
+	}
+	f.Start(t)
+	for version := range map[uint16]bool{tls.VersionTLS12: true, tls.VersionTLS13: true} {
+		if a := NewClient(version, "a-shop.test", ca.Roots, f.Direct(1)).Connect(t.Context()); a.Outcome != Full || a.Serial != cert.Serial {
+			t.Errorf("Connect() = %+v, want serial %s", a, cert.Serial)
+		}
+		if a := NewClient(version, "a-shop.test", ca.Roots, f.Direct(0)).Connect(t.Context()); a.Outcome != Broken || a.Serial != "" {
+			t.Errorf("Connect() to a node without the certificate = %+v, want it broken", a)
+		}
+		if a := NewClient(version, "a-shop.test", f.Roots, f.Direct(1)).Connect(t.Context()); a.Outcome != Broken {
+			t.Errorf("Connect() with other roots = %+v, want it broken", a)
+		}
+	}
+}

@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -111,15 +113,38 @@ func signalProcess(pid int, sig syscall.Signal) error {
 // Run runs argv to its end with env added to the environment and returns what
 // it printed on standard output. The error has its standard error.
 func Run(ctx context.Context, env []string, argv ...string) (string, error) {
+	return RunTelling(ctx, env, func(string) {}, argv...)
+}
+
+// RunTelling is Run that tells each line of standard error as it comes.
+func RunTelling(ctx context.Context, env []string, tell func(line string), argv ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // argv is our own
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopGrace
 	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdout, cmd.Stderr = &stdout, io.MultiWriter(&stderr, &teller{tell: tell})
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("run %s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), nil
+}
+
+// teller is a writer that tells whole lines.
+type teller struct {
+	tell func(line string)
+	rest []byte
+}
+
+func (t *teller) Write(p []byte) (int, error) {
+	t.rest = append(t.rest, p...)
+	for {
+		line, rest, found := bytes.Cut(t.rest, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		t.rest = rest
+		t.tell(string(line))
+	}
 }

@@ -87,3 +87,15 @@ func TestProcessEndsWithWhatItStarted(t *testing.T) {
 		return nil
 	})
 }
+
+func TestRunTellsWholeLines(t *testing.T) {
+	t.Parallel()
+	var told []string
+	out, err := RunTelling(t.Context(), nil, func(line string) { told = append(told, line) }, "/bin/sh", "-c", "echo out; printf 'a\nb' >&2; printf 'c\nrest' >&2; exit 3")
+	if want := []string{"a", "bc"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+	if out != "out\n" || err == nil || !strings.HasSuffix(err.Error(), "a\nbc\nrest") {
+		t.Errorf("RunTelling() = %q, %v, want out and all of standard error", out, err)
+	}
+}

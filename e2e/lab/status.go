@@ -25,6 +25,8 @@ type NodeStatus struct {
 		Applied   uint64 `json:"applied"`
 		Proved    uint64 `json:"proved"`
 		Release   uint64 `json:"release"`
+		Inventory uint64 `json:"inventory"`
+		Names     int    `json:"names"`
 		Listeners []struct {
 			TLS []struct {
 				Key string `json:"key"`
@@ -44,6 +46,17 @@ func (n NodeStatus) Key() string {
 		}
 	}
 	return ""
+}
+
+// Followed is how many nodes have so many names.
+func (s Status) Followed(names int) int {
+	count := 0
+	for _, n := range s.Nodes {
+		if n.Report.Names == names {
+			count++
+		}
+	}
+	return count
 }
 
 // Status asks tlsfleet for the state of the fleet.
