@@ -40,6 +40,7 @@ type Agent struct {
 	certs    *certFollower
 	presence *presence
 	lead     *lead
+	gateway  *gateway
 }
 
 // New checks that the agent can run here: keyring, folders, the only agent on
@@ -85,6 +86,11 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 		log: o.Log.Named("certs"), cfg: cfg.Certificates, renderer: r, view: v,
 		served: &a.certs.served, reload: a.follower.asked.ask,
 	}
+	a.gateway = &gateway{log: o.Log.Named("gateway"), renderer: r, served: &a.certs.served, known: &a.certs.known}
+	if cfg.Certificates.Mode == config.CertOnDemand {
+		a.certs.demand = newDemand(a.certs, int64(cfg.Certificates.OnDemandMiB)<<20, o.Log.Named("gateway"))
+		a.gateway.demand = a.certs.demand
+	}
 	a.follower.recovered = make(chan struct{})
 	a.certs.begin = a.follower.recovered
 	a.certs.loaded, a.certs.changed = serving.compare, serving.changed
@@ -112,8 +118,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	add("register in consul", a.presence.Register)
 	add("report to consul", a.presence.Report)
 	add("serve the socket", func(ctx context.Context) error {
-		return status.Serve(ctx, a.cfg.Socket, a.cfg.SocketGroup, a.view, a.hub)
+		return status.Serve(ctx, a.cfg.Socket, a.cfg.SocketGroup, a.view, a.hub, a.gateway)
 	})
+	if a.cfg.Certificates.GatewaySocket != "" {
+		add("serve the gateway", func(ctx context.Context) error { return a.gateway.serve(ctx, a.cfg.Certificates) })
+	}
 	if a.cfg.Ticket.WatchEvents {
 		add("watch events", func(ctx context.Context) error {
 			return a.store.WatchEvents(ctx, handlers.EventNames(), a.hub.observe)

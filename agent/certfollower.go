@@ -46,6 +46,10 @@ type certFollower struct {
 	next   time.Time
 	waste  time.Time // when to look for bundles that nothing names; zero: there are none
 	served served
+	known  directory
+
+	demand  *demand // nil: the node keeps every certificate
+	evicted time.Time
 }
 
 // Run follows until ctx ends. It starts from the node's own sealed copies, so
@@ -71,12 +75,23 @@ func (f *certFollower) Run(ctx context.Context) error {
 			return err
 		case <-f.mail.wake:
 			f.look()
+		case <-f.demanded():
+			f.view.count(f.served.count())
 		case <-timer.C:
 		}
 		f.act(ctx)
 		f.collect()
+		f.evict()
 		timer.Reset(max(time.Until(f.nextTime()), 0))
 	}
+}
+
+// demanded tells when something more is kept, or should be.
+func (f *certFollower) demanded() <-chan struct{} {
+	if f.demand == nil {
+		return nil
+	}
+	return f.demand.news
 }
 
 func (f *certFollower) nextTime() time.Time {
@@ -97,6 +112,7 @@ func (f *certFollower) look() {
 		f.problems.replace("inventory-contact")
 	case errors.Is(err, store.ErrMissing) && f.head.Epoch == 0:
 		f.problems.replace("inventory-contact") // a fleet without certificates
+		f.known.ready(true)
 	case errors.Is(err, store.ErrMissing):
 		f.problems.replace("inventory-contact", fleet.Problem{
 			Code: "inventory-missing", Severity: fleet.Alarm,
@@ -141,6 +157,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 	}
 	if len(numbers) == 0 && rec.Head.Epoch == f.head.Epoch {
 		f.target = nil
+		f.known.ready(true)
 		return nil
 	}
 	recs, bad, err := f.store.Shards(ctx, numbers)
@@ -166,6 +183,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 		return []fleet.Problem{unsaved(err)}
 	}
 	f.head, f.target = rec.Head, nil
+	f.known.ready(true)
 	f.publish()
 	return nil
 }
@@ -184,15 +202,21 @@ func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
 		return []fleet.Problem{unsaved(err)}
 	}
 	f.shards[r.Shard.Number] = r.Shard
+	f.known.put(r.Shard)
 	f.head.Shards[r.Shard.Number] = r.Shard.Epoch
 	f.want(r.Shard)
 	return nil
 }
 
-// want lists the names of a shard whose files are not as it says.
+// want lists the names of a shard whose files are not as it says. A node on
+// demand wants nothing new.
 func (f *certFollower) want(s inventory.Shard) {
 	for _, e := range s.Entries {
 		have, served := f.served.bundle(e.Name)
+		if !served && f.demand != nil {
+			delete(f.todo, e.Name)
+			continue
+		}
 		if served == e.Removed || served && have != e.Bundle || !e.Removed && f.served.leaving(e.Name) {
 			f.todo[e.Name] = e
 		} else {

@@ -50,6 +50,7 @@ func (f *certFollower) load(ctx context.Context) error {
 			continue
 		}
 		f.shards[n] = s
+		f.known.put(s)
 		f.head.Shards[n] = s.Epoch
 		f.want(s)
 	}
@@ -59,6 +60,10 @@ func (f *certFollower) load(ctx context.Context) error {
 		}
 	}
 	f.publish()
+	f.known.ready(f.head.Epoch > 0 && f.head.Shards == head.Shards)
+	if f.demand != nil {
+		f.demand.recount()
+	}
 	f.waste = time.Now().Add(f.keep)
 	f.log.Debug("inventory loaded", "epoch", f.head.Epoch, "names", f.served.count(), "waiting", len(f.todo))
 	return ctx.Err()

@@ -13,6 +13,9 @@ import (
 // write brings the files of the names in todo to what is wanted. A name that
 // cannot be served keeps what it has and is tried again; the others go on.
 func (f *certFollower) write(ctx context.Context) []fleet.Problem {
+	if f.demand != nil {
+		f.demand.refused.review(&f.known)
+	}
 	if len(f.todo) == 0 {
 		return nil
 	}
@@ -36,6 +39,7 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	setErr, dropErr := f.renderer.SetLive(flips), f.renderer.DropLive(drops...)
 	err := errors.Join(setErr, dropErr)
 	f.settle(flips, drops, err)
+	f.demand.forget(drops)
 	for name, hash := range flips {
 		switch now, _ := f.served.bundle(name); {
 		case now != hash:

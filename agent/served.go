@@ -79,6 +79,12 @@ func (s *served) bundle(name string) (fleet.Hash, bool) {
 	return hash, ok
 }
 
+func (s *served) all() map[string]fleet.Hash {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.live)
+}
+
 func (s *served) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

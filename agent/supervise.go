@@ -48,7 +48,11 @@ func trial(cfg config.Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(status.Check(cfg.Socket, cfg.SocketGroup), a.Close())
+	err = status.Check(cfg.Socket, cfg.SocketGroup)
+	if c := cfg.Certificates; c.GatewaySocket != "" {
+		err = errors.Join(err, status.Check(c.GatewaySocket, c.GatewayGroup))
+	}
+	return errors.Join(err, a.Close())
 }
 
 type signals struct {

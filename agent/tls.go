@@ -32,7 +32,7 @@ func (t *tlsServing) servers() renderer.TLSServers {
 // kind is servers without the names.
 func (t *tlsServing) kind() renderer.TLSServers {
 	c := t.cfg
-	if c.Mode == config.CertFiles {
+	if !c.Mode.Rendered() {
 		return renderer.TLSServers{}
 	}
 	s := renderer.TLSServers{

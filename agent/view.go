@@ -38,6 +38,14 @@ func (v *view) update(change func()) {
 	v.changed()
 }
 
+// count notes how many names have a certificate here. It is told with the next
+// report, because it may change with every handshake.
+func (v *view) count(names int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.names = names
+}
+
 // Report is what the node would report now.
 func (v *view) Report() fleet.Report {
 	list := v.problems.list()

@@ -126,6 +126,8 @@ certificates {
   # server for all names, which reads the files at each handshake, so that a
   # renewal needs no reload. "static": one rendered server for each name. "auto"
   # chooses between the two by nginx's version and the number of names.
+  # "on_demand": no servers, and only what nginx asks the gateway for is fetched
+  # and kept.
   #mode = "files"
 
   # With variable: "listed" lets in the names of the inventory in any case, and
@@ -146,6 +148,15 @@ certificates {
 
   # How long a replaced certificate stays on disk for handshakes in flight.
   #keep_replaced = "1m"
+
+  # Unix socket on which nginx asks for certificates in Lua
+  # (packaging/nginx/tlsfleet.lua): GET /v1/certificates/<name>. It answers with
+  # private keys, to root and gateway_group. Without a group: worker_group.
+  #gateway_socket = ""
+  #gateway_group = ""
+
+  # Disk space for what on_demand keeps. What was not asked for the longest goes first.
+  #on_demand_mib = 256
 }
 
 # The pace of nginx reloads. All four may be "0s".

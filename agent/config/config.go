@@ -92,11 +92,15 @@ type CertMode string
 
 // The modes.
 const (
-	CertFiles    CertMode = "files"    // files only: the operator's own servers name them
-	CertAuto     CertMode = "auto"     // static or variable, by nginx's version and the number of names
-	CertVariable CertMode = "variable" // one server for all names, files read at each handshake
-	CertStatic   CertMode = "static"   // one server for each name, files read at each reload
+	CertFiles    CertMode = "files"     // files only: the operator's own servers name them
+	CertAuto     CertMode = "auto"      // static or variable, by nginx's version and the number of names
+	CertVariable CertMode = "variable"  // one server for all names, files read at each handshake
+	CertStatic   CertMode = "static"    // one server for each name, files read at each reload
+	CertOnDemand CertMode = "on_demand" // only what was asked for through the gateway is kept
 )
+
+// Rendered reports whether the release has servers for the certificates.
+func (m CertMode) Rendered() bool { return m == CertAuto || m == CertVariable || m == CertStatic }
 
 // NameMode says which names the variable mode lets in.
 type NameMode string
@@ -116,6 +120,9 @@ type Certificates struct {
 	WorkerGroup    string        // group that may read private keys; empty: that of nginx's user directive
 	MaxLossPercent int           // of all names that may go at once without a person
 	KeepReplaced   time.Duration // how long a replaced bundle stays for handshakes in flight
+	GatewaySocket  string        // unix socket that answers with certificates and their keys; empty: none
+	GatewayGroup   string        // group that may use it; empty: the one that may read private keys
+	OnDemandMiB    int           // disk space for what mode on_demand keeps
 }
 
 // Reload is the pace of nginx reloads.
@@ -169,6 +176,7 @@ func Default() Config {
 			Names:          NamesListed,
 			MaxLossPercent: 50,
 			KeepReplaced:   time.Minute,
+			OnDemandMiB:    256,
 		},
 		Reload: Reload{
 			Splay:       5 * time.Second,

@@ -21,14 +21,30 @@ func (r *reader) finish() {
 	r.checkFolders()
 	r.checkConsul()
 	r.checkRing()
-	if c := r.cfg.Certificates; c.Mode != CertFiles && len(c.Listen) == 0 && r.sound("certificates.mode", "certificates.listen") {
-		r.add(r.line("certificates.mode"), fmt.Sprintf("certificates.mode %q needs certificates.listen", c.Mode),
-			`say where the rendered servers listen: listen = ["443 ssl"]`)
-	}
+	r.checkCertificates()
 	if c := r.cfg.Reload; c.MaxQuiet < c.Quiet && r.sound("reload.max_quiet", "reload.quiet") {
 		r.add(r.line("reload.max_quiet", "reload.quiet"),
 			fmt.Sprintf("reload.max_quiet %s is shorter than reload.quiet %s", short(c.MaxQuiet), short(c.Quiet)),
 			"raise max_quiet or lower quiet")
+	}
+}
+
+func (r *reader) checkCertificates() {
+	c := r.cfg.Certificates
+	if c.Mode.Rendered() && len(c.Listen) == 0 && r.sound("certificates.mode", "certificates.listen") {
+		r.add(r.line("certificates.mode"), fmt.Sprintf("certificates.mode %q needs certificates.listen", c.Mode),
+			`say where the rendered servers listen: listen = ["443 ssl"]`)
+	}
+	if !r.sound("certificates.mode", "certificates.gateway_socket", "socket") {
+		return
+	}
+	if c.Mode == CertOnDemand && c.GatewaySocket == "" {
+		r.add(r.line("certificates.mode"), fmt.Sprintf("certificates.mode %q needs certificates.gateway_socket", c.Mode),
+			fmt.Sprintf("say where nginx asks for certificates: gateway_socket = %q", filepath.Join(r.cfg.RunDir, "certificates.sock")))
+	}
+	if c.GatewaySocket != "" && c.GatewaySocket == r.cfg.Socket {
+		r.add(r.line("certificates.gateway_socket"), "certificates.gateway_socket is the agent's socket",
+			"give another path: who may hand over events need not read private keys")
 	}
 }
 

@@ -96,12 +96,15 @@ func ticketLayout(t *Ticket) []attribute {
 
 func certificatesLayout(c *Certificates) []attribute {
 	return []attribute{
-		oneOf("mode", &c.Mode, CertFiles, CertAuto, CertVariable, CertStatic),
+		oneOf("mode", &c.Mode, CertFiles, CertAuto, CertVariable, CertStatic, CertOnDemand),
 		oneOf("names", &c.Names, NamesOpen, NamesListed),
 		list("listen", &c.Listen, isTLSListen),
 		optional("server_include", &c.ServerInclude, isNginxPath),
 		optional("worker_group", &c.WorkerGroup, isName),
 		number("max_loss_percent", &c.MaxLossPercent, 0, 100),
 		span("keep_replaced", &c.KeepReplaced, time.Second, day),
+		optional("gateway_socket", &c.GatewaySocket, isSocketPath),
+		optional("gateway_group", &c.GatewayGroup, isName),
+		number("on_demand_mib", &c.OnDemandMiB, 1, 1<<20),
 	}
 }

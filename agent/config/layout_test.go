@@ -153,6 +153,9 @@ certificates {
   worker_group = "g"
   max_loss_percent = 7
   keep_replaced = "9s"
+  gateway_socket = "/g.sock"
+  gateway_group = "h"
+  on_demand_mib = 12
 }
 ticket {
   rotate_every = "24h"
@@ -190,7 +193,7 @@ log {
 			ReproveEvery: 4 * time.Second},
 		Ticket: Ticket{RotateEvery: 24 * time.Hour, SessionTimeout: 3 * time.Hour, Policy: PolicyProceed,
 			Deadline: 5 * time.Second, AcceptEventKeys: true},
-		Certificates: Certificates{CertVariable, NamesOpen, []string{"444 ssl"}, "/i", "g", 7, 9 * time.Second},
+		Certificates: Certificates{CertVariable, NamesOpen, []string{"444 ssl"}, "/i", "g", 7, 9 * time.Second, "/g.sock", "h", 12},
 		Leader:       Leader{TTL: 10 * time.Second},
 		Log:          Log{Level: "debug", Format: "json"},
 	}

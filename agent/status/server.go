@@ -34,18 +34,30 @@ type Source interface {
 
 // Serve answers on the unix socket at path until ctx ends, then removes it.
 // The socket belongs to group, if one is named, and only its members and root
-// can use it. A socket left by a dead agent is replaced.
-func Serve(ctx context.Context, path, group string, src Source, in Intake) error {
-	l, err := listen(ctx, path, group)
+// can use it; certificates with their keys go to root and the agent's own user
+// alone. A socket left by a dead agent is replaced.
+func Serve(ctx context.Context, path, group string, src Source, in Intake, certs Certificates) error {
+	gid, err := GroupID(group)
+	if err != nil {
+		return fmt.Errorf("serve %s: %w", path, err)
+	}
+	l, err := listen(ctx, path, gid)
 	if err != nil {
 		return err
 	}
+	return serve(ctx, path, l, handler(src, in, certs))
+}
+
+// serve answers on a socket until ctx ends.
+func serve(ctx context.Context, path string, l net.Listener, h http.Handler) error {
 	srv := &http.Server{
-		Handler:           handler(src, in),
+		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    8 << 10,
+		ConnContext:       withPeer,
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
@@ -56,7 +68,10 @@ func Serve(ctx context.Context, path, group string, src Source, in Intake) error
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	err = srv.Shutdown(stopping)
+	err := srv.Shutdown(stopping)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = srv.Close() // a client that reads slowly holds nobody up
+	}
 	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
 		err = errors.Join(err, serveErr)
 	}
@@ -66,7 +81,8 @@ func Serve(ctx context.Context, path, group string, src Source, in Intake) error
 	return nil
 }
 
-func listen(ctx context.Context, path, group string) (net.Listener, error) {
+// listen opens a socket that belongs to gid, or to the agent's own group for -1.
+func listen(ctx context.Context, path string, gid int) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -75,7 +91,7 @@ func listen(ctx context.Context, path, group string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	if err := permit(path, group); err != nil {
+	if err := permit(path, gid); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -106,33 +122,31 @@ func Check(path, group string) error {
 	} else if !info.IsDir() {
 		return fmt.Errorf("socket %s: %s is no folder", path, filepath.Dir(path))
 	}
-	_, err := groupID(path, group)
-	return err
+	if _, err := GroupID(group); err != nil {
+		return fmt.Errorf("socket %s: %w", path, err)
+	}
+	return nil
 }
 
-// groupID is the id of the socket's group, -1 without one.
-func groupID(path, group string) (int, error) {
+// GroupID is the id of a group, -1 for the empty name.
+func GroupID(group string) (int, error) {
 	if group == "" {
 		return -1, nil
 	}
 	g, err := user.LookupGroup(group)
 	if err != nil {
-		return 0, fmt.Errorf("give socket %s to group %s: %w", path, group, err)
+		return 0, fmt.Errorf("find group %s: %w", group, err)
 	}
 	gid, err := strconv.Atoi(g.Gid)
 	if err != nil {
-		return 0, fmt.Errorf("give socket %s to group %s: %w", path, group, err)
+		return 0, fmt.Errorf("find group %s: %w", group, err)
 	}
 	return gid, nil
 }
 
-func permit(path, group string) error {
-	gid, err := groupID(path, group)
-	if err != nil {
-		return err
-	}
+func permit(path string, gid int) error {
 	if err := os.Chown(path, -1, gid); err != nil {
-		return fmt.Errorf("give socket %s to group %s: %w", path, group, err)
+		return fmt.Errorf("give socket %s to group %d: %w", path, gid, err)
 	}
 	if err := os.Chmod(path, socketMode); err != nil {
 		return fmt.Errorf("restrict socket %s: %w", path, err)
@@ -140,7 +154,7 @@ func permit(path, group string) error {
 	return nil
 }
 
-func handler(src Source, in Intake) http.Handler {
+func handler(src Source, in Intake, certs Certificates) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, src.Report())
@@ -162,7 +176,7 @@ func handler(src Source, in Intake) http.Handler {
 		}
 		answer(w, http.StatusAccepted, struct{}{})
 	})
-	return mux
+	return gatewayOr(ownerOnly(certificates(certs)), mux)
 }
 
 // problem is the body of every answer that is not a success.

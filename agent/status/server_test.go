@@ -21,6 +21,8 @@ import (
 type node struct {
 	taken chan []fleet.Event
 	err   error
+
+	shelf
 }
 
 func (n *node) Report() fleet.Report { return fleet.Report{Node: "n1", Applied: 7} }
@@ -37,7 +39,7 @@ func serve(t *testing.T, path string, n *node) *status.Client {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- status.Serve(ctx, path, "", n, n) }()
+	go func() { done <- status.Serve(ctx, path, "", n, n, n) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -123,7 +125,7 @@ func TestServeRemovesNothingButSockets(t *testing.T) {
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := status.Serve(t.Context(), path, "", &node{}, &node{}); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if err := status.Serve(t.Context(), path, "", &node{}, &node{}, &node{}); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("Serve() = %v, want a refusal", err)
 	}
 	if data, err := os.ReadFile(path); err != nil || string(data) != "x" {
