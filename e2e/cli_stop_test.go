@@ -1,6 +1,10 @@
 package e2e
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +24,9 @@ func TestSIGTERMLeavesNginxAndServiceAlone(t *testing.T) {
 		if n.Reloads() != 1 {
 			t.Errorf("nginx of %s was reloaded %d times, want once, for the first ring", n.Name, n.Reloads())
 		}
+		if _, err := os.Stat(filepath.Join(n.RunDir, "agent.sock")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("socket of %s: %v, want it gone", n.Name, err)
+		}
 	}
 	WantResumed(t, true, "after the agents stopped", tickets, f.Nodes...)
 	if out := f.ConsulCLI(t, "catalog", "services", "-tags").Want(t, 0).Stdout; !strings.Contains(out, f.Name) {
@@ -33,6 +40,9 @@ func TestSIGTERMLeavesNginxAndServiceAlone(t *testing.T) {
 	}
 	if s.Leader != "" {
 		t.Errorf("leader = %q, want none", s.Leader)
+	}
+	if left, _, err := f.Consul.Client(t).Session().List(nil); err != nil || len(left) > 0 {
+		t.Errorf("sessions in Consul = %d, %v, want none", len(left), err)
 	}
 }
 

@@ -148,3 +148,36 @@ func TestNextLeaderGoesOn(t *testing.T) {
 		t.Errorf("rotated by %s, want %s", s.By, next.Name)
 	}
 }
+
+// TestNextLeaderPromotesAnAdoptedKey stops the leader while a key from an
+// event is handed out and waits for a node.
+func TestNextLeaderPromotesAnAdoptedKey(t *testing.T) {
+	t.Parallel()
+	f := NewFleet(t, FleetOptions{Settings: Settings{"ticket.accept_event_keys": true}})
+	first, down := f.Leader(t), f.follower(t)
+	down.Agent.Stop(t)
+	f.Shell(t, `consul event -name="ssl-session-ticket-refresh" $(openssl rand 48 | base64)`).Want(t, 0)
+	f.Await(t, "the key handed out", func(s Status) error {
+		if s.Epoch != 2 || s.Cause != fleet.CauseAdopt || s.Proved != 2 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	first.Agent.Stop(t)
+	var next *Node
+	testkit.Eventually(t, settle, "another leader", func() error {
+		if next = f.Leader(t); next == first || next == down {
+			return fmt.Errorf("%s leads", next.Name)
+		}
+		return nil
+	})
+	first.StartAgent(t)
+	down.StartAgent(t)
+	s := f.AwaitProved(t, 3)
+	if s.Epoch != 3 || s.Cause != fleet.CausePromote || s.By != next.Name {
+		t.Errorf("Status() = %+v, want epoch 3 (promote) by %s", s, next.Name)
+	}
+	if want, _ := f.lastEventKey(t); f.Ring(t).Key(t, fleet.RoleCurrent) != want {
+		t.Errorf("current key = %s, want %s, as in the event", f.Ring(t).Key(t, fleet.RoleCurrent), want)
+	}
+}
