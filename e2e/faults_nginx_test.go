@@ -83,7 +83,7 @@ func TestHiddenTicketKeyIsToldAndHoldsRotations(t *testing.T) {
 	directive := "ssl_session_ticket_key " + file + ";"
 	n.EditNginx(t, "# keys", directive)
 	f.CLI(t, "rotate-ticket").Want(t, 0)
-	where := fmt.Sprintf("%s:%d", n.Nginx.ConfigFile, lineOf(t, n.Nginx.ConfigFile, "server {"))
+	where := fmt.Sprintf("%s:%d", n.Nginx.ConfigFile, lineOf(t, n.Nginx.ConfigFile, directive))
 	WantProblem(t, n.AwaitProblem(t, "ticket-key-hidden"), fleet.Alarm, where)
 	n.AwaitReload(t, fleet.ReloadOK, 2, 0)
 	n.WantSeals(t, "hidden", fleet.KeyName(own[:fleet.KeyNameSize]))

@@ -17,7 +17,7 @@ func (c *config) heldNames(liveDir string) map[string][]string {
 		for _, d := range ds {
 			if strings.Contains(d.Directive.Directive, "certificate") {
 				for _, arg := range d.Args {
-					place := fmt.Sprintf("%s:%d", d.file, d.Line)
+					place := d.place()
 					if name, ok := c.liveNameOf(arg, liveDir); ok && !slices.Contains(held[name], place) {
 						held[name] = append(held[name], place)
 					}

@@ -76,21 +76,21 @@ func (r *Renderer) inspect(c *config) Inspection {
 func hiddenKeys(ls []fleet.Listener, before *at) []fleet.Problem {
 	if before != nil {
 		return []fleet.Problem{problem(CodeKeyHidden, fleet.Alarm,
-			fmt.Sprintf("ssl_session_ticket_key at %s:%d stands before the include of tlsfleet, so that key seals every ticket", before.file, before.Line),
+			fmt.Sprintf("ssl_session_ticket_key at %s stands before the include of tlsfleet, so that key seals every ticket", before.place()),
 			"remove it: the fleet's ring is the only source of ticket keys")}
 	}
 	var places []string
 	for _, l := range ls {
-		if l.HidesKeys {
-			places = append(places, fmt.Sprintf("listen %s at %s:%d", l.Listen, l.File, l.Line))
+		if l.HiddenBy != "" {
+			places = append(places, fmt.Sprintf("%s (listen %s)", l.HiddenBy, l.Listen))
 		}
 	}
 	if len(places) == 0 {
 		return nil
 	}
 	return []fleet.Problem{problem(CodeKeyHidden, fleet.Alarm,
-		"a default server has its own ssl_session_ticket_key, which hides the fleet's ring: "+strings.Join(places, "; "),
-		"remove ssl_session_ticket_key from it")}
+		"ssl_session_ticket_key of a default server hides the fleet's ring: "+strings.Join(places, "; "),
+		"remove it: the fleet's ring is the only source of ticket keys")}
 }
 
 // level is what is set at http level.
@@ -139,7 +139,7 @@ type settings struct {
 	tickets     string // ssl_session_tickets
 	timeout     string // ssl_session_timeout
 	ssl         string // ssl on, before nginx 1.25.1
-	ownKey      bool   // has an ssl_session_ticket_key
+	ownKey      *at    // first ssl_session_ticket_key
 }
 
 func (s *settings) read(d at) {
@@ -161,7 +161,9 @@ func (s *settings) read(d at) {
 	case "ssl":
 		s.ssl = strings.ToLower(arg)
 	case "ssl_session_ticket_key":
-		s.ownKey = true
+		if s.ownKey == nil {
+			s.ownKey = &d
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ func inspected(t *testing.T, http string, files map[string]string) Inspection {
 	in := r.inspection()
 	for i := range in.Listeners {
 		in.Listeners[i].File = strings.TrimPrefix(in.Listeners[i].File, dir+"/")
+		in.Listeners[i].HiddenBy = strings.TrimPrefix(in.Listeners[i].HiddenBy, dir+"/")
 	}
 	return in
 }
@@ -115,10 +116,10 @@ func TestInspectFindsListeners(t *testing.T) {
 			[]fleet.Listener{{Address: "127.0.0.1:443", Listen: "443", ServerName: "b.test"}},
 		},
 		"own key hides ours": {
-			"server { listen 443 ssl; server_name a.test; ssl_session_ticket_key x; " + cert + " }\nserver { listen 444 ssl; server_name a.test; " + cert + " }\nserver { listen 444 ssl; server_name b.test; ssl_session_ticket_key x; " + cert + " }",
+			"server { listen 443 ssl; server_name a.test;\nssl_session_ticket_key x;\nssl_session_ticket_key y; " + cert + " }\nserver { listen 444 ssl; server_name a.test; " + cert + " }\nserver { listen 444 ssl; server_name b.test; ssl_session_ticket_key x; " + cert + " }",
 			[]fleet.Listener{
-				{Address: "127.0.0.1:443", Listen: "443", ServerName: "a.test", HidesKeys: true},
-				{Address: "127.0.0.1:444", Listen: "444", ServerName: "a.test", Line: 4},
+				{Address: "127.0.0.1:443", Listen: "443", ServerName: "a.test", HiddenBy: "nginx.conf:4"},
+				{Address: "127.0.0.1:444", Listen: "444", ServerName: "a.test", Line: 6},
 			},
 		},
 		"other contexts": {
@@ -187,6 +188,29 @@ func TestInspectFindsIncludeTimeoutAndProblems(t *testing.T) {
 			if in.Included != tt.included || in.own["ssl_session_timeout"] != tt.own || in.SessionTimeout != tt.timeout || !slices.Equal(codes, tt.codes) {
 				t.Errorf("inspect(%s) = included %v, own timeout %v, timeout %s, problems %+v, want %v, %v, %s, %v",
 					tt.http, in.Included, in.own["ssl_session_timeout"], in.SessionTimeout, in.Problems, tt.included, tt.own, tt.timeout, tt.codes)
+			}
+		})
+	}
+}
+
+func TestInspectNamesTheDirectiveThatHidesKeys(t *testing.T) {
+	t.Parallel()
+	const key = "ssl_session_ticket_key x;"
+	tests := map[string]struct {
+		http  string
+		files map[string]string
+		want  string // end of the place
+	}{
+		"in the server":      {"OURS server { listen 443 ssl;\n\n" + key + " ssl_certificate c; }", nil, "nginx.conf:5 "},
+		"in its include":     {"OURS server { listen 443 ssl; include tls; ssl_certificate c; }", map[string]string{"tls": "ssl_session_timeout 1h;\n" + key}, "tls:2 "},
+		"before our include": {"\n" + key + "\nOURS server { listen 443 ssl; ssl_certificate c; }", nil, "nginx.conf:4 "},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := inspected(t, tt.http, tt.files)
+			if len(in.Problems) != 1 || in.Problems[0].Code != CodeKeyHidden || !strings.Contains(in.Problems[0].Message, "/"+tt.want) {
+				t.Errorf("inspect(%s) = problems %+v, want %s at %s", tt.http, in.Problems, CodeKeyHidden, tt.want)
 			}
 		})
 	}

@@ -57,12 +57,24 @@ func listeners(c *config, l level, live served) ([]fleet.Listener, time.Duration
 			Network: network, Address: address, Listen: s.written,
 			ServerName: name, RejectsAll: !some,
 			File: def.file, Line: def.Line,
-			HidesKeys:  def.ownKey || l.keyBefore != nil,
+			HiddenBy:   hiddenBy(def, l),
 			TicketsOff: def.tickets == "off",
 			ProxyProto: s.proxy,
 		})
 	}
 	return ls, longest
+}
+
+// hiddenBy is the place of the directive whose key seals instead of the
+// ring's; "" if the ring's does.
+func hiddenBy(def server, l level) string {
+	switch {
+	case def.ownKey != nil:
+		return def.ownKey.place()
+	case l.keyBefore != nil:
+		return l.keyBefore.place()
+	}
+	return ""
 }
 
 func readServer(c *config, d at, outer settings) server {

@@ -78,6 +78,9 @@ type at struct {
 	file string
 }
 
+// place is "file:line".
+func (d at) place() string { return fmt.Sprintf("%s:%d", d.file, d.Line) }
+
 // root lists the directives of the main level.
 func (c *config) root() []at { return c.expand(c.payload.Config[0].File, c.payload.Config[0].Parsed) }
 

@@ -64,7 +64,7 @@ func (ps proofs) all(want fleet.KeyName) bool {
 // proved yet is hidden by the operator's own key or was dead before, too.
 func (ps proofs) settled(want fleet.KeyName, before proofs) bool {
 	for i, p := range ps.seen {
-		if shows(p, want) || ps.listeners[i].HidesKeys && alive(p) {
+		if shows(p, want) || ps.listeners[i].HiddenBy != "" && alive(p) {
 			continue
 		}
 		if !alive(p) && before.known(p) && !before.alive(p) {
@@ -110,7 +110,7 @@ func (ps proofs) problems(want fleet.KeyName) []fleet.Problem {
 	var messages, hints []string
 	for i, p := range ps.seen {
 		l := ps.listeners[i]
-		if shows(p, want) || l.HidesKeys && alive(p) {
+		if shows(p, want) || l.HiddenBy != "" && alive(p) {
 			continue
 		}
 		messages = append(messages, fmt.Sprintf("listen %s: %s", p.Listen, describe(p)))

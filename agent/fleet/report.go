@@ -82,7 +82,7 @@ type Listener struct {
 	ServerName string `json:"server_name,omitempty"` // a name it serves, for SNI; empty if it has none
 	File       string `json:"file,omitempty"`        // configuration file of the default server
 	Line       int    `json:"line,omitempty"`
-	HidesKeys  bool   `json:"hides_keys,omitempty"`     // its default server has its own ssl_session_ticket_key
+	HiddenBy   string `json:"hidden_by,omitempty"`      // "file:line" of an ssl_session_ticket_key that seals instead of the ring's; empty: none
 	TicketsOff bool   `json:"tickets_off,omitempty"`    // ssl_session_tickets off in its default server
 	RejectsAll bool   `json:"rejects_all,omitempty"`    // no server on it ever completes a handshake
 	ProxyProto bool   `json:"proxy_protocol,omitempty"` // expects a PROXY header (listen ... proxy_protocol)
