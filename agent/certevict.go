@@ -6,10 +6,13 @@ import "time"
 // is evicted is on disk until it is collected, so the next step waits for that.
 // What nginx loads when it starts stays, as if it had been asked for.
 func (f *certFollower) evict() {
-	if f.demand == nil || time.Since(f.evicted) < f.keep || !f.demand.kept.full() {
+	if f.demand == nil || !f.demand.kept.full() {
 		return
 	}
-	f.evicted = time.Now()
+	if !f.evicted.IsZero() && f.collected.Sub(f.evicted) < f.keep {
+		f.litter()
+		return
+	}
 	f.demand.recount()
 	names := f.demand.kept.surplus()
 	err := f.renderer.DropLive(names...)
@@ -17,6 +20,7 @@ func (f *certFollower) evict() {
 		f.demand.kept.drop(name)
 	}
 	f.settle(nil, names, err)
+	f.evicted = time.Now()
 	f.demand.recount()
 	for _, name := range names {
 		if _, stays := f.served.bundle(name); !stays {

@@ -37,16 +37,18 @@ type certFollower struct {
 	loaded   func()                                     // told when the names served are known
 	changed  func(context.Context, handlers.CertChange) // told after files have changed
 
-	mail   mailbox[store.HeadRecord]
-	head   inventory.Head
-	shards map[int]inventory.Shard
-	todo   map[string]fleet.Entry // names whose files are not yet as wanted
-	target *store.HeadRecord      // head to follow, until all its shards are here
-	wait   time.Duration
-	next   time.Time
-	waste  time.Time // when to look for bundles that nothing names; zero: there are none
-	served served
-	known  directory
+	mail      mailbox[store.HeadRecord]
+	head      inventory.Head
+	shards    map[int]inventory.Shard
+	todo      map[string]fleet.Entry // names whose files are not yet as wanted
+	target    *store.HeadRecord      // head to follow, until all its shards are here
+	wait      time.Duration
+	next      time.Time
+	waste     time.Time // when to look for bundles that nothing names; zero: there are none
+	littered  bool      // there may be more of them than waste is for
+	collected time.Time // last look for them
+	served    served
+	known     directory
 
 	demand  *demand // nil: the node keeps every certificate
 	evicted time.Time

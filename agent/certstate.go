@@ -90,8 +90,17 @@ func (f *certFollower) settle(flips map[string]fleet.Hash, dropped []string, err
 			delete(f.todo, name)
 		}
 	}
-	f.waste = time.Now().Add(f.keep)
+	f.litter()
 	f.publish()
+}
+
+// litter notes that there may be bundles to collect. What has been waiting is
+// not put off by what follows.
+func (f *certFollower) litter() {
+	f.littered = true
+	if f.waste.IsZero() {
+		f.waste = time.Now().Add(f.keep)
+	}
 }
 
 // publish puts what is followed into the node's report.
@@ -106,6 +115,10 @@ func (f *certFollower) collect() {
 		return
 	}
 	f.waste = time.Time{}
+	if f.littered {
+		f.littered, f.waste = false, time.Now().Add(f.keep)
+	}
+	f.collected = time.Now()
 	n, err := f.renderer.CollectBundles(f.keep)
 	if err != nil {
 		f.log.Warn("replaced certificates not removed", "err", err)

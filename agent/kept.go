@@ -6,10 +6,10 @@ import (
 )
 
 // kept is the names that a node on demand keeps, by when they were last asked
-// for, within a bound of bytes on disk. A fifth of the bound is for bundles that
+// for, within a bound of bytes on disk. A quarter of the bound is for bundles that
 // are evicted or replaced and not yet collected.
 type kept struct {
-	bound int64
+	bound int64 // bytes
 
 	mu    sync.Mutex
 	used  int64
@@ -35,7 +35,7 @@ func (k *kept) add(name string, size int64) bool {
 	if e, in := k.at[name]; in {
 		more -= sizeOf(e)
 	}
-	if k.used+more > k.bound-k.bound/5 {
+	if k.used+more > k.bound*3/4 {
 		return false
 	}
 	k.put(name, size)
@@ -81,17 +81,18 @@ func (k *kept) drop(name string) {
 func (k *kept) full() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.used > k.bound/10*7
+	return k.used > k.bound*13/20
 }
 
-// surplus is the names to be evicted so that three fifths of the bound are in
-// use: those that were not asked for the longest. They stay in.
+// surplus is the names to be evicted so that 55 % of the bound are in use: those
+// that were not asked for the longest. They stay in. Where add alone has put
+// names in, they take no more than a fifth of the bound.
 func (k *kept) surplus() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var names []string
 	left := k.used
-	for e := k.order.Back(); e != nil && left > k.bound/5*3; e = e.Prev() {
+	for e := k.order.Back(); e != nil && left > k.bound*11/20; e = e.Prev() {
 		left -= sizeOf(e)
 		names = append(names, e.Value.(keptName).name) //nolint:errcheck,forcetypeassert // nothing else is put in
 	}

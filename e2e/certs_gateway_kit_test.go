@@ -1,6 +1,13 @@
 package e2e
 
 import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,4 +79,81 @@ func (n *Node) useGateway(t *testing.T) {
 	}
 	n.EditNginx(t, "events {", "load_module "+strings.Join(luaModules, ";\nload_module ")+";\nevents {")
 	n.EditNginx(t, "http {", "http {\ninclude "+file+";")
+}
+
+// Given is what the gateway answered.
+type Given struct {
+	Code  int
+	ETag  string
+	Later string // Retry-After
+	Body  string
+}
+
+// Ask asks the node's gateway for a name, which goes out as it is.
+func (n *Node) Ask(t *testing.T, name string, header ...string) (Given, error) {
+	t.Helper()
+	var d net.Dialer
+	conn, err := d.DialContext(t.Context(), "unix", n.gatewaySocket())
+	if err != nil {
+		return Given{}, err
+	}
+	text := "GET /v1/certificates/" + name + " HTTP/1.1\r\nHost: tlsfleet\r\nConnection: close\r\n" + strings.Join(append(header, "\r\n"), "\r\n")
+	_, err = io.WriteString(conn, text)
+	var g Given
+	if err == nil {
+		var resp *http.Response
+		if resp, err = http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+			var body []byte
+			body, err = io.ReadAll(resp.Body)
+			g = Given{resp.StatusCode, resp.Header.Get("ETag"), resp.Header.Get("Retry-After"), string(body)}
+			err = errors.Join(err, resp.Body.Close())
+		}
+	}
+	return g, errors.Join(err, conn.Close())
+}
+
+// WantGiven fails the test unless the gateway answers for the name with this
+// code and, for 200, with the certificate. It returns the ETag.
+func (n *Node) WantGiven(t *testing.T, when, name string, code int, want Leaf) string {
+	t.Helper()
+	g, err := n.Ask(t, name)
+	if err == nil {
+		err = g.is(code, want)
+	}
+	if err != nil {
+		t.Errorf("%s: GET %s: %v", when, name, err)
+	}
+	return g.ETag
+}
+
+// AwaitGiven is WantGiven with patience.
+func (n *Node) AwaitGiven(t *testing.T, name string, code int, want Leaf) {
+	t.Helper()
+	testkit.Eventually(t, settle, fmt.Sprintf("%d for %s", code, name), func() error {
+		g, err := n.Ask(t, name)
+		if err != nil {
+			return err
+		}
+		return g.is(code, want)
+	})
+}
+
+// is nil if the answer is this one.
+func (g Given) is(code int, want Leaf) error {
+	switch {
+	case g.Code != code:
+		return fmt.Errorf("code is %d, want %d: %.200s", g.Code, code, g.Body)
+	case code != http.StatusOK && strings.Contains(g.Body, "PRIVATE"):
+		return fmt.Errorf("an answer of code %d has a key", code)
+	case code != http.StatusOK:
+		return nil
+	}
+	pair, err := tls.X509KeyPair([]byte(g.Body), []byte(g.Body))
+	if err != nil {
+		return err
+	}
+	if got := pair.Leaf.SerialNumber.String(); got != want.Serial || len(pair.Certificate) != 2 {
+		return fmt.Errorf("serial is %s with %d certificates, want %s with 2", got, len(pair.Certificate), want.Serial)
+	}
+	return nil
 }

@@ -1,7 +1,15 @@
 package e2e
 
 import (
+	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
 // TestGatewayServesLua has an nginx that loads every certificate in Lua, through
@@ -41,5 +49,105 @@ func TestGatewayServesLua(t *testing.T) {
 			t.Errorf("release and reloads of %s = %v, want %v as before", n.Name, got, before[i])
 		}
 		n.AwaitNoProblem(t)
+	}
+}
+
+// TestGatewayWithoutConsulOrAgent takes Consul away, and then the agent, from an
+// nginx that asks for its certificates.
+func TestGatewayWithoutConsulOrAgent(t *testing.T) {
+	t.Parallel()
+	o := onShared(t, 1, nil)
+	proxy := testkit.FaultProxy(t, o.Consul.Addr)
+	o.Node = func(int) Settings { return Settings{"consul.address": proxy.Addr} }
+	f, ca := newGatewayFleet(t, o), newCA(t)
+	n := f.Nodes[0]
+	a, b := ca.Issue(t, 30, "a-away.test"), ca.Issue(t, 30, "b-away.test")
+	n.AwaitFollowed(t, f.Import(t, a, b), 2)
+	breaks(proxy, testkit.Rule{Fault: testkit.Cut})
+	f.AwaitServed(t, ca, "a-away.test", a, n)
+	n.Agent.Stop(t)
+	f.WantServed(t, ca, "with the agent away", "a-away.test", a, n)
+	f.AwaitRefused(t, ca, "b-away.test", n)
+	n.StartAgent(t)
+	f.AwaitServed(t, ca, "b-away.test", b, n)
+	f.AwaitRefused(t, ca, "c-away.test", n)
+	n.WantGiven(t, "with Consul away", "c-away.test", 404, Leaf{})
+}
+
+// TestGatewayByName asks for every kind of name, good and bad.
+func TestGatewayByName(t *testing.T) {
+	t.Parallel()
+	f, ca := newGatewayFleet(t, onShared(t, 1, nil)), newCA(t)
+	n := f.Nodes[0]
+	own, wild, gone, idn := ca.Issue(t, 30, "own.test"), ca.Issue(t, 30, "*.own.test"), ca.Issue(t, 30, "gone.test"), ca.Issue(t, 30, "xn--bcher-kva.test")
+	f.Import(t, own, wild, gone, idn)
+	f.CLI(t, "cert", "remove", "gone.test", "--yes").Want(t, 0)
+	n.AwaitGiven(t, "own.test", 200, own)
+	n.AwaitGiven(t, "gone.test", 404, Leaf{})
+	tests := map[string]struct {
+		name string
+		code int
+		want Leaf
+	}{
+		"exact":                   {"own.test", 200, own},
+		"upper case":              {"OWN.Test", 200, own},
+		"trailing dot":            {"own.test.", 200, own},
+		"wildcard":                {"www.own.test", 200, wild},
+		"wildcard in upper case":  {"WWW.OWN.TEST", 200, wild},
+		"the wildcard itself":     {"*.own.test", 200, wild},
+		"wildcard, encoded":       {"%2A.own.test", 200, wild},
+		"A-label":                 {"xn--bcher-kva.test", 200, idn},
+		"two below a wildcard":    {"a.b.own.test", 404, Leaf{}},
+		"tombstone":               {"gone.test", 404, Leaf{}},
+		"unknown":                 {"other.test", 404, Leaf{}},
+		"suffix":                  {"notown.test", 404, Leaf{}},
+		"empty":                   {"", 404, Leaf{}},
+		"dots":                    {"..", 404, Leaf{}},
+		"above":                   {"../x", 404, Leaf{}},
+		"above in the store":      {"../store", 404, Leaf{}},
+		"encoded dots":            {"%2e%2e", 404, Leaf{}},
+		"encoded slash":           {"..%2fown.test", 404, Leaf{}},
+		"slash":                   {"own.test/", 404, Leaf{}},
+		"NUL":                     {"own.test%00", 404, Leaf{}},
+		"newline":                 {"own.test%0a", 404, Leaf{}},
+		"two dots at the end":     {"own.test..", 404, Leaf{}},
+		"the folder of wildcards": {"+.own.test", 404, Leaf{}},
+		"300 characters":          {strings.Repeat("x", 300), 404, Leaf{}},
+		"9,000 characters":        {strings.Repeat("x.", 4500) + "test", 404, Leaf{}},
+		"IP address":              {"127.0.0.1", 404, Leaf{}},
+		"a query":                 {"own.test?x=1", 200, own},
+		"bad encoding":            {"%zz", 400, Leaf{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) { n.WantGiven(t, "known names", tt.name, tt.code, tt.want) })
+	}
+	tag := n.WantGiven(t, "for its tag", "own.test", 200, own)
+	if g, err := n.Ask(t, "own.test", "If-None-Match: "+tag); err != nil || g.Code != 304 || g.Body != "" || g.ETag != tag {
+		t.Errorf("GET with the tag %s = %+v, %v, want 304", tag, g, err)
+	}
+	if g, err := n.Ask(t, "www.own.test", "If-None-Match: "+tag); err != nil || g.is(200, wild) != nil {
+		t.Errorf("GET with another's tag = %+v, %v, want 200", g, err)
+	}
+	if text := n.Agent.Log(); strings.Contains(text, "PRIVATE KEY") {
+		t.Error("the agent's log has a private key")
+	}
+	n.wantGatewayFor(t, workers)
+}
+
+// wantGatewayFor fails the test unless the gateway's socket is for root and the
+// group of a user.
+func (n *Node) wantGatewayFor(t *testing.T, name string) {
+	t.Helper()
+	account, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(n.gatewaySocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || info.Mode() != fs.ModeSocket|0o660 || st.Uid != 0 || strconv.Itoa(int(st.Gid)) != account.Gid {
+		t.Errorf("%s is %s of %+v, want 0660 of root and group %s", n.gatewaySocket(), info.Mode(), st, account.Gid)
 	}
 }
