@@ -16,6 +16,7 @@ version = $(shell awk '$$1 == "$(2)" { print substr($$2, 2) }' e2e/tools/$(1)/go
 CONSUL := $(CACHE)/consul-$(call version,consul,github.com/hashicorp/consul)/consul
 PEBBLE := $(CACHE)/pebble-$(call version,pebble,github.com/letsencrypt/pebble/v2)/pebble
 CHALLTESTSRV := $(dir $(PEBBLE))pebble-challtestsrv
+TEMPLATE := $(CACHE)/consul-template-$(call version,consul-template,github.com/hashicorp/consul-template)/consul-template
 LINT := $(CACHE)/golangci-lint-$(call version,golangci-lint,github.com/golangci/golangci-lint/v2)/golangci-lint
 
 # Built beside its place and renamed, so that nobody ever sees half a tool.
@@ -34,13 +35,16 @@ deps: ## install nginx and what else the tests need by apt, if it is missing
 	@.ci/deps
 
 .PHONY: tools
-tools: $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(LINT) ## build Consul, Pebble and golangci-lint into the user's cache folder
+tools: $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(TEMPLATE) $(LINT) ## build Consul, Pebble, consul-template and golangci-lint into the user's cache folder
 
 $(CONSUL):
 	$(call build_tool,consul,github.com/hashicorp/consul)
 
 $(PEBBLE) $(CHALLTESTSRV):
 	$(call build_tool,pebble,github.com/letsencrypt/pebble/v2/cmd/$(@F))
+
+$(TEMPLATE):
+	$(call build_tool,consul-template,github.com/hashicorp/consul-template)
 
 $(LINT):
 	$(call build_tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
@@ -72,6 +76,10 @@ demo: deps $(CONSUL) build ## run three nodes behind a balancer, rotate keys, re
 .PHONY: bench-rotation
 bench-rotation: deps $(CONSUL) build ## measure resumptions lost while ticket keys rotate
 	cd e2e && go run ./bench/rotation $(ARGS)
+
+.PHONY: bench-change
+bench-change: deps $(CONSUL) $(TEMPLATE) build ## measure what one changed certificate costs, beside consul-template
+	cd e2e && go run ./bench/change -consul-template $(TEMPLATE) $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)

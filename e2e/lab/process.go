@@ -77,6 +77,9 @@ func (c *Process) Ended() error {
 	}
 }
 
+// PID is the process's number.
+func (c *Process) PID() int { return c.cmd.Process.Pid }
+
 // Tail is the end of the log.
 func (c *Process) Tail() string {
 	const most = 4 << 10
