@@ -50,7 +50,7 @@ $(LINT):
 	$(call build_tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
 
 .PHONY: test
-test: deps build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) ## run all tests of both modules on real Consul and nginx
+test: deps build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(TEMPLATE) ## run all tests of both modules on real Consul and nginx
 	go test -race -timeout $(TIMEOUT) ./...
 	cd e2e && go test -race -timeout $(TIMEOUT) ./...
 

@@ -53,7 +53,11 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(lab.Main("change", func(ctx context.Context, p *lab.Program) error {
-		return compare(ctx, p, o)
+		figures, err := compare(ctx, p, o)
+		if err == nil && o.judge {
+			err = judge(figures)
+		}
+		return err
 	}))
 }
 
@@ -96,10 +100,10 @@ func parse(args []string) (options, error) {
 
 // compare measures all contestants at each size. The certificates of a smaller
 // size are part of the next.
-func compare(ctx context.Context, p *lab.Program, o options) error {
+func compare(ctx context.Context, p *lab.Program, o options) ([]figure, error) {
 	s, err := newStock()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	server := testkit.Consul(p, testkit.ConsulDev())
 	all := map[string]contestant{}
@@ -109,7 +113,7 @@ func compare(ctx context.Context, p *lab.Program, o options) error {
 			continue
 		}
 		if all[name], err = newTLSFleet(ctx, p, o.tlsfleet, server.Addr, s); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	var figures []figure
@@ -117,12 +121,12 @@ func compare(ctx context.Context, p *lab.Program, o options) error {
 	for _, n := range o.sizes {
 		leaves, err := s.issueAll(ctx, seeded, n)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, name := range o.names {
 			began := time.Now()
 			if err := all[name].seed(ctx, leaves); err != nil {
-				return err
+				return nil, err
 			}
 			p.Logf("%s: %d certificates more in Consul after %s", name, n-seeded, time.Since(began).Round(time.Millisecond))
 		}
@@ -137,14 +141,11 @@ func compare(ctx context.Context, p *lab.Program, o options) error {
 				return err
 			})
 			if err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	if !o.judge {
-		return nil
-	}
-	return judge(figures)
+	return figures, nil
 }
 
 // folder is an empty one on the file system that is written to.

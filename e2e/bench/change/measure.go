@@ -125,14 +125,16 @@ func (s *scene) series(ctx context.Context, o options, f *figure) error {
 // written counts the files that one change writes: those that are younger.
 func (s *scene) written(ctx context.Context, o options, dir string) (int, error) {
 	before := time.Now()
-	if _, err := s.once(ctx); err != nil {
+	t, err := s.once(ctx)
+	if err != nil {
 		return 0, err
 	}
-	if err := sleep(ctx, o.every); err != nil {
+	// Other files may come after that of the changed name.
+	if err := sleep(ctx, o.every+2*t.file); err != nil {
 		return 0, err
 	}
 	n := 0
-	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
