@@ -118,8 +118,8 @@ ticket {
   #stale_after = "72h"
 }
 
-# The fleet's certificates on this node. They are always written to
-# state_dir/live/<name>/{fullchain,privkey}.pem.
+# The fleet's certificates on this node. They are written to
+# state_dir/live/<name>/{fullchain,privkey}.pem in every mode.
 certificates {
   # How nginx comes by them. "files": servers of your own name the files, and
   # nginx is reloaded when a file that it holds changes. "variable": one rendered

@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/bundle"
@@ -20,5 +21,30 @@ func TestFilesAreWhatServersRead(t *testing.T) {
 	pair, err := tls.X509KeyPair(bundle.FullchainPEM(b), bundle.KeyPEM(b).Reveal())
 	if err != nil || len(pair.Certificate) != 3 {
 		t.Errorf("X509KeyPair() = %d certificates, %v, want 3", len(pair.Certificate), err)
+	}
+}
+
+func TestFromFilesReadsItsOwnFilesOnly(t *testing.T) {
+	b := family(t).bundle(t)
+	chain, key := bundle.FullchainPEM(b), bundle.KeyPEM(b).Reveal()
+	got, err := bundle.FromFiles(chain, key)
+	if err != nil || bundle.Hash(got) != bundle.Hash(b) {
+		t.Errorf("FromFiles() = %s, %v, want %s", bundle.Hash(got), err, bundle.Hash(b))
+	}
+	tests := map[string]struct{ chain, key []byte }{
+		"no chain":           {nil, key},
+		"no key":             {chain, nil},
+		"key in the chain":   {append(bytes.Clone(chain), key...), key},
+		"certificate as key": {chain, chain},
+		"two keys":           {chain, append(bytes.Clone(key), key...)},
+		"text":               {append(bytes.Clone(chain), "x"...), key},
+		"cut":                {chain[:len(chain)-2], key},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if _, err := bundle.FromFiles(tt.chain, tt.key); !errors.Is(err, bundle.ErrFormat) {
+				t.Errorf("FromFiles() = %v, want %v", err, bundle.ErrFormat)
+			}
+		})
 	}
 }
