@@ -81,6 +81,14 @@ bench-rotation: deps $(CONSUL) build ## measure resumptions lost while ticket ke
 bench-change: deps $(CONSUL) $(TEMPLATE) build ## measure what one changed certificate costs, beside consul-template
 	cd e2e && go run ./bench/change -consul-template $(TEMPLATE) $(ARGS)
 
+.PHONY: bench-swap
+bench-swap: deps ## count handshakes that fail while certificates are renewed 1,000 times a second
+	cd e2e && go run ./bench/swap $(ARGS)
+
+.PHONY: bench-handshake
+bench-handshake: deps ## measure nginx's CPU per handshake, its reload and its memory in each mode
+	cd e2e && go run ./bench/handshake $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	.ci/fuzz $(FUZZTIME)

@@ -1,6 +1,12 @@
 package e2e
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+)
 
 // TestTicketsOutliveRenewals renews, on one node of two and then on both, the
 // names of clients that hold tickets, and the name that sorts first, which
@@ -25,10 +31,11 @@ func TestTicketsOutliveRenewals(t *testing.T) {
 				for name, leaf := range leaves {
 					f.AwaitServed(t, ca, name, leaf, nodes...)
 				}
+				awaitOldWorkersLeave(t, nodes...)
 			}
 			f.Import(t, keep)
-			renew(issue(30), f.Nodes...)
 			f.AwaitServed(t, ca, "keep.test", keep, f.Nodes...)
+			renew(issue(30), f.Nodes...)
 			names := []string{"aaa.test", "keep.test", "shop.test", "x.w.test"}
 			before := f.ticketsFor(t, ca, names...)
 			f.wantResumed(t, ca, "before any renewal", before)
@@ -47,8 +54,23 @@ func TestTicketsOutliveRenewals(t *testing.T) {
 			for name, leaf := range second {
 				f.AwaitServed(t, ca, name, leaf, late)
 			}
+			awaitOldWorkersLeave(t, late)
 			f.wantResumed(t, ca, "with both renewed, tickets of before", before)
 			f.wantResumed(t, ca, "with both renewed, tickets of between", between)
+		})
+	}
+}
+
+// awaitOldWorkersLeave waits until the worker of before each reload has
+// stopped accepting: it may take a last connection after the next one does.
+func awaitOldWorkersLeave(t *testing.T, nodes ...*Node) {
+	t.Helper()
+	for _, n := range nodes {
+		testkit.Eventually(t, settle, "the end of the old workers of "+n.Name, func() error {
+			if told, left := n.Reloads(), strings.Count(n.Nginx.ErrorLog(), "gracefully shutting down"); told != left {
+				return fmt.Errorf("%d reloads, %d workers have left", told, left)
+			}
+			return nil
 		})
 	}
 }
