@@ -90,44 +90,61 @@ func (c *candidate) before(o *candidate) bool {
 // that must not be served (bundle.Check, inventory.Normalize) is refused, and
 // all others go in. Of two certificates for one name the one that ends later
 // gets it. A name of the inventory keeps a certificate that ends later
-// (ErrOlder) unless forced; that is looked up before anything is written, so a
-// change at the same moment by somebody else may be overwritten.
+// (ErrOlder) unless forced; that is decided in the transaction, so that of two
+// imports at the same moment the later certificate stays.
 //
 // progress, if not nil, is told how many of the names are done. The result says
 // what was done, also with an error, which is for what ended the import: what
 // was not written then is among the refused (ErrNotWritten).
 func (c *Console) Import(ctx context.Context, found []importer.Found, o ImportOptions, progress func(done, total int)) (ImportResult, error) {
-	r := ImportResult{Replacements: []ImportReplacement{}, Surpassed: []ImportSurpassed{}, Refused: []ImportRefused{}}
-	if err := c.checkMeta(ctx); err != nil {
-		return r, err
-	}
 	now := time.Now()
-	candidates, err := r.check(ctx, found, o, now)
+	r, candidates, err := c.candidates(ctx, found, o, now)
 	if err != nil {
 		return r, err
 	}
-	r.settle(candidates)
-	entries, err := c.current(ctx, candidates)
-	if err != nil {
-		return r, err
-	}
-	before := map[string]fleet.Entry{}
-	for _, x := range candidates {
-		r.compare(x, entries, o, before)
-	}
-	edit := store.Edit{Now: now}
+	before, kept := map[string]fleet.Entry{}, map[string]fleet.Entry{}
+	edit := store.Edit{Now: now, Keep: o.keeps, Settled: func(was, _ fleet.Entry, stays bool) {
+		if stays {
+			kept[was.Name] = was
+		} else {
+			before[was.Name] = was
+		}
+	}}
 	for _, x := range candidates {
 		if len(x.names) > 0 {
 			edit.Put = append(edit.Put, x.certificate())
 		}
 	}
 	done, err := c.store.EditInventory(ctx, edit, "", progress)
+	for _, x := range candidates {
+		r.withhold(x, kept)
+	}
 	if err != nil {
 		err = errors.Join(err, c.unwritten(ctx, candidates, &r))
 	}
 	r.Epoch, r.Added, r.Replaced, r.Unchanged = done.Epoch, done.Added, done.Replaced, done.Unchanged
 	r.conclude(candidates, before)
 	return r, err
+}
+
+// candidates are the certificates that may be served, each with the names that
+// no other of them has a better claim to.
+func (c *Console) candidates(ctx context.Context, found []importer.Found, o ImportOptions, now time.Time) (ImportResult, []*candidate, error) {
+	r := ImportResult{Replacements: []ImportReplacement{}, Surpassed: []ImportSurpassed{}, Refused: []ImportRefused{}}
+	if err := c.checkMeta(ctx); err != nil {
+		return r, nil, err
+	}
+	candidates, err := r.check(ctx, found, o, now)
+	if err != nil {
+		return r, nil, err
+	}
+	r.settle(candidates)
+	return r, candidates, nil
+}
+
+// keeps reports whether a name keeps the certificate it has.
+func (o ImportOptions) keeps(was, now fleet.Entry) bool {
+	return !o.Force && was.NotAfter.After(now.NotAfter)
 }
 
 // check makes candidates of what may be served.
@@ -207,25 +224,19 @@ func (c *Console) current(ctx context.Context, candidates []*candidate) (map[str
 	return entries, err
 }
 
-// compare takes from a candidate the names that are served better already, and
-// notes what it replaces.
-func (r *ImportResult) compare(c *candidate, entries map[string]fleet.Entry, o ImportOptions, before map[string]fleet.Entry) {
-	var kept []string
+// withhold takes from a candidate the names that keep what they have.
+func (r *ImportResult) withhold(c *candidate, kept map[string]fleet.Entry) {
+	var names []string
 	var until time.Time
 	c.names = slices.DeleteFunc(c.names, func(name string) bool {
-		was, found := entries[name]
-		if !found || was.Removed || was.Bundle == c.hash {
-			return false
+		was, keeps := kept[name]
+		if keeps {
+			names, until = append(names, name), was.NotAfter
 		}
-		if was.NotAfter.After(c.info.NotAfter) && !o.Force {
-			kept, until = append(kept, name), was.NotAfter
-			return true
-		}
-		before[name] = was
-		return false
+		return keeps
 	})
-	if len(kept) > 0 {
-		r.refuse(c.found.Path, fmt.Errorf("%w: at %s, this one at %s", ErrOlder, day(until), day(c.info.NotAfter)), kept...)
+	if len(names) > 0 {
+		r.refuse(c.found.Path, fmt.Errorf("%w: at %s, this one at %s", ErrOlder, day(until), day(c.info.NotAfter)), names...)
 	}
 }
 

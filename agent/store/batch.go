@@ -39,6 +39,7 @@ type batch struct {
 	changed  map[int]bool    // shards in it
 	inserted map[string]bool // paths of the objects in it
 	counts   Edited
+	settled  []settlement
 	refused  []error // why groups were left out
 }
 
@@ -56,7 +57,7 @@ func (b *batch) add(g shardEdit) (fits bool) {
 		return true
 	}
 	if r.counts.changes() == 0 {
-		b.counts = b.counts.plus(r.counts)
+		b.count(r)
 		return true
 	}
 	if b.changed[g.number] {
@@ -98,8 +99,13 @@ func (b *batch) include(r shardResult, old ShardRecord) error {
 		return err
 	}
 	b.changed[r.shard.Number] = true
-	b.counts = b.counts.plus(r.counts)
+	b.count(r)
 	return nil
+}
+
+func (b *batch) count(r shardResult) {
+	b.counts = b.counts.plus(r.counts)
+	b.settled = append(b.settled, r.settled...)
 }
 
 // object adds a bundle and its chain unless they were written before by the
@@ -159,5 +165,10 @@ func (b *batch) commit(ctx context.Context) error {
 	b.edited = b.edited.plus(b.counts)
 	b.edited.Epoch = b.head.Epoch
 	b.errs = append(b.errs, b.refused...)
+	if b.editor.settled != nil {
+		for _, x := range b.settled {
+			b.editor.settled(x.was, x.now, x.kept)
+		}
+	}
 	return nil
 }

@@ -24,12 +24,21 @@ type Edit struct {
 	Put    []Certificate
 	Remove []string  // names in stored form; those that are not there stay so
 	Now    time.Time // when the edit is made
+
+	// Keep, if not nil, says whether a name that has another bundle keeps the
+	// entry it has. It decides on the entry that the transaction replaces, so
+	// that no change of somebody else comes between; it may be asked again.
+	Keep func(was, now fleet.Entry) bool
+	// Settled, if not nil, is told of each name that had another bundle, once
+	// that is decided and, unless it was kept, written.
+	Settled func(was, now fleet.Entry, kept bool)
 }
 
 // Edited says what an edit did, by names.
 type Edited struct {
 	Epoch                               uint64 // of the head that has all of it; 0 if no head was read
 	Added, Replaced, Removed, Unchanged int
+	Kept                                int // by Edit.Keep
 }
 
 // EditInventory carries out the edit, in as few transactions as Consul's limits
@@ -48,7 +57,7 @@ func (s *Store) EditInventory(ctx context.Context, e Edit, session string, progr
 	if err != nil {
 		return Edited{}, fmt.Errorf("edit inventory: %w", err)
 	}
-	ed := &editor{store: s, session: session, groups: groups, written: map[string]bool{}}
+	ed := &editor{store: s, session: session, settled: e.Settled, groups: groups, written: map[string]bool{}}
 	total := ed.left()
 	for len(ed.groups) > 0 {
 		if err := retry(ctx, func() error { return ed.step(ctx) }); err != nil {

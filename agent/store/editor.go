@@ -14,8 +14,9 @@ import (
 type editor struct {
 	store   *Store
 	session string
-	groups  []shardEdit     // what is left to do
-	written map[string]bool // paths of the bundles and chains that are in
+	settled func(was, now fleet.Entry, kept bool) // may be nil
+	groups  []shardEdit                           // what is left to do
+	written map[string]bool                       // paths of the bundles and chains that are in
 	edited  Edited
 	errs    []error // of the shards that were left out
 }

@@ -34,7 +34,7 @@ func group(e Edit) ([]shardEdit, error) {
 	for name, change := range all {
 		n := inventory.ShardOf(name)
 		if shards[n] == nil {
-			shards[n] = &shardEdit{number: n, now: e.Now}
+			shards[n] = &shardEdit{number: n, now: e.Now, keep: e.Keep}
 		}
 		shards[n].changes = append(shards[n].changes, change)
 	}

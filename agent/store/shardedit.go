@@ -19,6 +19,18 @@ type shardEdit struct {
 	number  int
 	changes []nameEdit
 	now     time.Time
+	keep    func(was, now fleet.Entry) bool // Edit.Keep
+}
+
+// keeps reports whether a name keeps the entry it has.
+func (g shardEdit) keeps(was, now fleet.Entry) bool {
+	return g.keep != nil && was.Bundle != now.Bundle && g.keep(was, now)
+}
+
+// settlement is a name that had another bundle than it was to get.
+type settlement struct {
+	was, now fleet.Entry
+	kept     bool
 }
 
 // shardResult is what came of it.
@@ -26,6 +38,8 @@ type shardResult struct {
 	shard  inventory.Shard
 	puts   []nameEdit // those that changed something
 	counts Edited
+
+	settled []settlement
 }
 
 // apply makes the shard's next version. Bundles in lost are put again even if
@@ -47,7 +61,13 @@ func (g shardEdit) apply(s inventory.Shard, epoch uint64, lost map[fleet.Hash]bo
 			r.counts.Removed++
 		case c.cert == nil, served && serves(was, now) && !lost[now.Bundle]:
 			r.counts.Unchanged++
+		case served && g.keeps(was, now):
+			r.settled = append(r.settled, settlement{was, now, true})
+			r.counts.Kept++
 		case served:
+			if was.Bundle != now.Bundle {
+				r.settled = append(r.settled, settlement{was, now, false})
+			}
 			r.puts = append(r.puts, c)
 			r.counts.Replaced++
 		default:
@@ -89,5 +109,6 @@ func (e Edited) plus(o Edited) Edited {
 	e.Replaced += o.Replaced
 	e.Removed += o.Removed
 	e.Unchanged += o.Unchanged
+	e.Kept += o.Kept
 	return e
 }
