@@ -173,13 +173,17 @@ func openStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
 }
 
 func openRenderer(cfg config.Config, o Options) (*renderer.Renderer, error) {
-	return renderer.New(renderer.Config{
+	return renderer.New(rendererConfig(cfg, o), &probe.Prober{})
+}
+
+func rendererConfig(cfg config.Config, o Options) renderer.Config {
+	return renderer.Config{
 		Binary: cfg.Nginx.Binary, ConfigFile: cfg.Nginx.ConfigFile, PIDFile: cfg.Nginx.PIDFile, Prefix: cfg.Nginx.Prefix,
 		StateDir: cfg.StateDir, RunDir: cfg.RunDir, AllowPersistentKeys: cfg.AllowPersistentKeys,
 		DefaultServers: cfg.Nginx.DefaultServers, ReleaseAddress: cfg.Nginx.ReleaseAddress,
 		SessionTimeout: cfg.Ticket.SessionTimeout, VerifyTimeout: cfg.Nginx.VerifyTimeout,
 		OldWorkerLimit: cfg.Nginx.OldWorkerLimit, WorkerGroup: cfg.Certificates.WorkerGroup, Log: o.Log.Named("renderer"), OnStep: o.OnStep,
-	}, &probe.Prober{})
+	}
 }
 
 func rules(cfg config.Config) handlers.Rules {

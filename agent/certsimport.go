@@ -213,15 +213,14 @@ func (r *ImportResult) settle(candidates []*candidate) {
 	}
 }
 
-// current is what the inventory has for the candidates' names. Shards that
-// cannot be read are for the edit to refuse.
-func (c *Console) current(ctx context.Context, candidates []*candidate) (map[string]fleet.Entry, error) {
+// current is what the inventory has for the candidates' names, and which shards
+// cannot be read.
+func (c *Console) current(ctx context.Context, candidates []*candidate) (map[string]fleet.Entry, map[int]error, error) {
 	var names []string
 	for _, x := range candidates {
 		names = append(names, x.names...)
 	}
-	entries, _, err := c.lookup(ctx, names)
-	return entries, err
+	return c.lookup(ctx, names)
 }
 
 // withhold takes from a candidate the names that keep what they have.
@@ -242,6 +241,11 @@ func (r *ImportResult) withhold(c *candidate, kept map[string]fleet.Entry) {
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
+// drop takes names from those it is to serve.
+func (c *candidate) drop(names []string) {
+	c.names = slices.DeleteFunc(c.names, func(name string) bool { return slices.Contains(names, name) })
+}
+
 func (c *candidate) certificate() store.Certificate {
 	return store.Certificate{
 		Bundle: c.found.Bundle, Names: c.names,
@@ -253,7 +257,7 @@ func (c *candidate) certificate() store.Certificate {
 // not got into the inventory, and refuses them. If that cannot be looked up, it
 // takes all.
 func (c *Console) unwritten(ctx context.Context, candidates []*candidate, r *ImportResult) error {
-	entries, err := c.current(context.WithoutCancel(ctx), candidates)
+	entries, _, err := c.current(context.WithoutCancel(ctx), candidates)
 	for _, x := range candidates {
 		var lost []string
 		x.names = slices.DeleteFunc(x.names, func(name string) bool {

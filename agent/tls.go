@@ -65,26 +65,41 @@ func (t *tlsServing) compare() {
 
 // changed plans what a change of files needs, and asks for it.
 func (t *tlsServing) changed(ctx context.Context, c handlers.CertChange) {
-	s := t.kind()
-	use := handlers.CertServing{
-		Static: s.Mode == renderer.TLSStatic,
-		Listed: s.Mode == renderer.TLSVariable && s.Names == renderer.NamesListed,
-	}
-	if s.Mode != renderer.TLSNone {
-		use.Wild = t.served.wildcards()
-	}
 	ins, err := t.renderer.Inspect(ctx)
 	if err != nil {
 		t.log.Warn("nginx not inspected, so files that it holds are not known", "err", err)
 	}
-	use.Held = ins.HeldNames
-	effect := handlers.PlanCerts(use, c)
-	if was := t.view.serving(); !effect.Reload && (was.Mode != s.Mode || was.Names != s.Names || was.Cache != s.Cache) {
-		effect = handlers.CertEffect{Reload: true, Reason: "another kind of servers fits the number of names"}
+	effect := handlers.PlanCerts(t.decides(ins.HeldNames), c)
+	if !effect.Reload && t.otherKind() {
+		effect = handlers.CertEffect{Reload: true, Reason: otherKind}
 	}
 	t.log.Info("certificates changed", "added", len(c.Added), "replaced", len(c.Replaced), "dropped", len(c.Dropped),
 		"reload", effect.Reload, "reason", effect.Reason)
 	if effect.Reload {
 		t.reload(effect.Reason)
 	}
+}
+
+// decides is what a plan depends on, with the names whose files nginx holds.
+func (t *tlsServing) decides(held map[string][]string) handlers.CertServing {
+	s := t.kind()
+	use := handlers.CertServing{
+		OnDemand: t.cfg.Mode == config.CertOnDemand,
+		Static:   s.Mode == renderer.TLSStatic,
+		Listed:   s.Mode == renderer.TLSVariable && s.Names == renderer.NamesListed,
+		Held:     held,
+	}
+	if s.Mode != renderer.TLSNone {
+		use.Wild = t.served.wildcards()
+	}
+	return use
+}
+
+const otherKind = "another kind of servers fits the number of names"
+
+// otherKind reports whether the active release serves in another way than one
+// made now would.
+func (t *tlsServing) otherKind() bool {
+	s, was := t.kind(), t.view.serving()
+	return was.Mode != s.Mode || was.Names != s.Names || was.Cache != s.Cache
 }

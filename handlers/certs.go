@@ -8,10 +8,11 @@ import (
 // CertServing is how this node's nginx serves certificates, as far as it
 // decides whether a change needs a reload.
 type CertServing struct {
-	Static bool                // one server for each name: certificates are read at a reload
-	Listed bool                // the names are written in the configuration
-	Held   map[string][]string // names whose files the operator's configuration loads, with the places
-	Wild   map[string]bool     // served wildcards without their "*.": they and the names below are always written; nil: no servers are rendered
+	OnDemand bool                // files are kept of names that were asked for only
+	Static   bool                // one server for each name: certificates are read at a reload
+	Listed   bool                // the names are written in the configuration
+	Held     map[string][]string // names whose files the operator's configuration loads, with the places
+	Wild     map[string]bool     // served wildcards without their "*.": they and the names below are always written; nil: no servers are rendered
 }
 
 // CertChange is what changed under live/ since the last release.
@@ -25,42 +26,81 @@ type CertEffect struct {
 	Reason string
 }
 
+// need is why a change of one name needs a reload.
+type need int
+
+// The needs; the first that any name has is the reason given for all.
+const (
+	needHeld need = iota
+	needStatic
+	needListed
+	needWild
+	needNothing
+)
+
 // PlanCerts decides whether nginx has to be reloaded for a change of
-// certificates, and why, or why not.
+// certificates, and why, or why not: when PlanCert asks it for any of the names.
 func PlanCerts(s CertServing, c CertChange) CertEffect {
-	changed := append(append(append([]string(nil), c.Added...), c.Replaced...), c.Dropped...)
-	for _, name := range changed {
-		if places := s.Held[name]; len(places) > 0 {
-			return CertEffect{true, fmt.Sprintf("nginx holds the files of %s in memory (%s)", name, places[0])}
+	var names [needNothing + 1][]string
+	sort := func(list []string, replaced bool) {
+		for _, name := range list {
+			n := s.need(name, replaced)
+			names[n] = append(names[n], name)
 		}
 	}
-	listed := len(c.Added) + len(c.Dropped)
-	switch {
-	case len(changed) == 0:
-		return CertEffect{false, "nothing changed"}
-	case s.Static:
-		return CertEffect{true, fmt.Sprintf("static servers read %s at a reload", some(changed))}
-	case s.Listed && listed > 0:
-		return CertEffect{true, fmt.Sprintf("the list of names changes: %s", some(append(append([]string(nil), c.Added...), c.Dropped...)))}
-	case wild(s, c) != "":
-		return CertEffect{true, fmt.Sprintf("wildcards and the names below them are written in the configuration: %s", wild(s, c))}
-	default:
-		return CertEffect{false, "nginx reads the files of " + some(changed) + " at the next handshake, if at all"}
+	sort(c.Added, false)
+	sort(c.Dropped, false)
+	sort(c.Replaced, true)
+	for n, list := range names {
+		if len(list) > 0 {
+			return CertEffect{need(n) != needNothing, s.reason(need(n), list)}
+		}
 	}
+	return CertEffect{false, "nothing changed"}
 }
 
-// wild is a name that came or went and that open names do not cover.
-func wild(s CertServing, c CertChange) string {
-	if s.Wild == nil {
-		return ""
+// PlanCert is PlanCerts for one name; replaced says that it was served before
+// and will be.
+func PlanCert(s CertServing, name string, replaced bool) CertEffect {
+	n := s.need(name, replaced)
+	return CertEffect{n != needNothing, s.reason(n, []string{name})}
+}
+
+func (s CertServing) need(name string, replaced bool) need {
+	switch {
+	case len(s.Held[name]) > 0:
+		return needHeld
+	case s.Static:
+		return needStatic
+	case replaced:
+		return needNothing
+	case s.Listed:
+		return needListed
+	case s.wild(name):
+		return needWild
 	}
-	for _, name := range append(append([]string(nil), c.Added...), c.Dropped...) {
-		label, parent, _ := strings.Cut(name, ".")
-		if label == "*" || s.Wild[parent] {
-			return name
-		}
+	return needNothing
+}
+
+func (s CertServing) reason(n need, names []string) string {
+	switch n {
+	case needHeld:
+		return fmt.Sprintf("nginx holds the files of %s in memory (%s)", some(names), s.Held[names[0]][0])
+	case needStatic:
+		return fmt.Sprintf("static servers read %s at a reload", some(names))
+	case needListed:
+		return fmt.Sprintf("the list of names changes: %s", some(names))
+	case needWild:
+		return fmt.Sprintf("wildcards and the names below them are written in the configuration: %s", some(names))
+	case needNothing:
 	}
-	return ""
+	return "nginx reads the files of " + some(names) + " at the next handshake, if at all"
+}
+
+// wild reports whether open names do not cover a name that came or went.
+func (s CertServing) wild(name string) bool {
+	label, parent, _ := strings.Cut(name, ".")
+	return s.Wild != nil && (label == "*" || s.Wild[parent])
 }
 
 // some names a few of many.

@@ -2,6 +2,7 @@ package renderer
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,16 +33,68 @@ func (c *config) heldNames(liveDir string) map[string][]string {
 	return held
 }
 
-// liveNameOf is the name whose file a parameter is.
+// liveNameOf is the name whose file a parameter is, by whatever path it gets
+// there.
 func (c *config) liveNameOf(arg, liveDir string) (string, bool) {
-	if strings.Contains(arg, "$") {
+	if strings.Contains(arg, "$") || isNoFile(arg) {
 		return "", false
 	}
-	dir := filepath.Dir(c.absolute(arg))
-	if above := filepath.Dir(dir); above != liveDir && (filepath.Base(above) != filepath.Base(liveDir) || !sameFile(above, liveDir)) {
-		return "", false
+	if path := c.absolute(arg); filepath.Dir(filepath.Dir(path)) == liveDir {
+		return liveName(filepath.Base(filepath.Dir(path)))
 	}
-	return liveName(filepath.Base(dir))
+	if !filepath.IsAbs(arg) {
+		arg = filepath.Dir(c.main) + "/" + arg
+	}
+	return throughLive(arg, liveDir)
+}
+
+// isNoFile reports whether a parameter of nginx's certificate directives names
+// something else than a file (ngx_event_openssl.c).
+func isNoFile(arg string) bool {
+	for _, scheme := range []string{"data:", "engine:", "store:"} {
+		if strings.HasPrefix(arg, scheme) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxLinks is how many symbolic links a path may lead through (path_resolution(7)).
+const maxLinks = 40
+
+// throughLive walks a path as the kernel does and finds the entry of liveDir
+// that it leads through.
+func throughLive(path, liveDir string) (name string, ok bool) {
+	rest := strings.Split(path, "/")
+	dir := "/"
+	for links := 0; len(rest) > 0; {
+		part := rest[0]
+		rest = rest[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			dir = filepath.Dir(dir)
+			continue
+		}
+		if len(rest) > 0 && sameFile(dir, liveDir) {
+			return liveName(part)
+		}
+		next := filepath.Join(dir, part)
+		target, err := os.Readlink(next)
+		if err != nil {
+			dir = next // no link, or nothing: nginx finds out
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", false
+		}
+		if filepath.IsAbs(target) {
+			dir = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return "", false
 }
 
 // loaded lists the names nginx loads when it starts, now or after a roll back:

@@ -17,39 +17,55 @@ func certImportCommand() *cli.Command {
 		"Reads certificates with their keys from files and folders: PEM, DER, PKCS#12, and the folders of certbot,\n"+
 			"lego and acme.sh. Each is checked, sealed and put into Consul for all names in it; nodes serve it at once.\n"+
 			"What cannot be served is refused by name, and all others go in. Passwords of PKCS#12 files are asked for,\nor read from a file.",
-		[]cli.Flag{
-			configFlag(), formatFlag(),
-			&cli.BoolFlag{Name: "force", Usage: "replace also certificates that end later"},
-			&cli.BoolFlag{Name: "allow-expired", Usage: "take expired certificates"},
-			&cli.BoolFlag{Name: "allow-self-signed", Usage: "take self-signed certificates"},
-			&cli.BoolFlag{Name: "allow-no-chain", Usage: "take certificates without their chain"},
-			&cli.StringFlag{Name: "password-file", Usage: "password of PKCS#12 files, the first line of `FILE`; - is stdin", TakesFile: true},
-		}, certImport), "PATH...", 1, int(^uint(0)>>1))
+		append(importFlags(), configFlag(), formatFlag()), certImport), "PATH...", 1, int(^uint(0)>>1))
 }
 
-func certImport(c *cli.Context) error {
+// importFlags say what is imported.
+func importFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "force", Usage: "replace also certificates that end later"},
+		&cli.BoolFlag{Name: "allow-expired", Usage: "take expired certificates"},
+		&cli.BoolFlag{Name: "allow-self-signed", Usage: "take self-signed certificates"},
+		&cli.BoolFlag{Name: "allow-no-chain", Usage: "take certificates without their chain"},
+		&cli.StringFlag{Name: "password-file", Usage: "password of PKCS#12 files, the first line of `FILE`; - is stdin", TakesFile: true},
+	}
+}
+
+func importOptions(c *cli.Context) agent.ImportOptions {
+	return agent.ImportOptions{
+		AllowExpired: c.Bool("allow-expired"), AllowSelfSigned: c.Bool("allow-self-signed"), AllowNoChain: c.Bool("allow-no-chain"), Force: c.Bool("force"),
+	}
+}
+
+// findCertificates reads what the arguments name.
+func findCertificates(c *cli.Context) ([]importer.Found, []agent.ImportRefused, error) {
 	password, err := passwordSource(c)
 	if err != nil {
-		return usageError{err: err}
-	}
-	con, _, err := console(c)
-	if err != nil {
-		return err
+		return nil, nil, usageError{err: err}
 	}
 	reading := newCounter(c.App.ErrWriter, "read %d of %d certificates")
 	found, refused, err := importer.Find(c.Context, c.Args().Slice(), importer.Options{Password: password, Progress: reading.show})
 	reading.end()
+	list := make([]agent.ImportRefused, 0, len(refused))
+	for _, x := range refused {
+		list = append(list, agent.ImportRefused{Path: x.Path, Err: x.Err, Why: x.Err.Error()})
+	}
+	return found, list, err
+}
+
+func certImport(c *cli.Context) error {
+	con, _, err := console(c)
+	if err != nil {
+		return err
+	}
+	found, refused, err := findCertificates(c)
 	if err != nil {
 		return err
 	}
 	writing := newCounter(c.App.ErrWriter, "imported %d of %d names")
-	r, err := con.Import(c.Context, found, agent.ImportOptions{
-		AllowExpired: c.Bool("allow-expired"), AllowSelfSigned: c.Bool("allow-self-signed"), AllowNoChain: c.Bool("allow-no-chain"), Force: c.Bool("force"),
-	}, writing.show)
+	r, err := con.Import(c.Context, found, importOptions(c), writing.show)
 	writing.end()
-	for _, x := range refused {
-		r.Refused = append(r.Refused, agent.ImportRefused{Path: x.Path, Err: x.Err, Why: x.Err.Error()})
-	}
+	r.Refused = append(r.Refused, refused...)
 	if printed := printImport(c, r); printed != nil {
 		return printed
 	}
@@ -62,14 +78,6 @@ func certImport(c *cli.Context) error {
 func printImport(c *cli.Context, r agent.ImportResult) error {
 	if c.String("format") == "json" {
 		return printJSON(c.App.Writer, r)
-	}
-	var refusals []string
-	for _, x := range r.Refused {
-		line := fmt.Sprintf("refused: %s: %s", x.Path, x.Why)
-		if len(x.Names) > 0 {
-			line = fmt.Sprintf("refused: %s for %s: %s", x.Path, briefly(x.Names), x.Why)
-		}
-		refusals = append(refusals, line)
 	}
 	var replaced, surpassed []string
 	for _, x := range r.Replacements {
@@ -85,7 +93,20 @@ func printImport(c *cli.Context, r agent.ImportResult) error {
 	if r.Epoch > 0 {
 		total += fmt.Sprintf("; inventory epoch %d", r.Epoch)
 	}
-	return cmp.Or(printLines(c.App.ErrWriter, refusals...), printLines(c.App.Writer, append(lines, total)...))
+	return cmp.Or(printLines(c.App.ErrWriter, refusals(r)...), printLines(c.App.Writer, append(lines, total)...))
+}
+
+// refusals lists what is not imported.
+func refusals(r agent.ImportResult) []string {
+	var lines []string
+	for _, x := range r.Refused {
+		line := fmt.Sprintf("refused: %s: %s", x.Path, x.Why)
+		if len(x.Names) > 0 {
+			line = fmt.Sprintf("refused: %s for %s: %s", x.Path, briefly(x.Names), x.Why)
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // titled is a list with a title, cut for people; nothing if it is empty.
