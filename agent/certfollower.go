@@ -124,6 +124,10 @@ func (f *certFollower) look() {
 	case errors.Is(err, store.ErrRecord):
 		f.problems.replace("inventory-contact", fleet.Problem{Code: "inventory-unreadable", Severity: fleet.Alarm, Message: err.Error(),
 			Hint: "compare this node's keyring with the others'"})
+	case errors.Is(err, store.ErrDenied):
+		f.log.Error("inventory may not be read, keeping every certificate", "err", err)
+		f.problems.replace("inventory-contact", fleet.Problem{Code: "inventory-denied", Severity: fleet.Alarm, Message: err.Error(),
+			Hint: "let this node's ACL token read the fleet's keys; until then it serves what it has, and misses renewals"})
 	}
 }
 

@@ -70,8 +70,18 @@ func TestSpoiledInventoryRecordsRemoveNothing(t *testing.T) {
 		code  string
 		says  string
 	}{
-		"shard deleted":  {shard, func(*Fleet, *testing.T, []byte) []byte { return nil }, "shard-" + shardOf(victim) + "-refused", "shards/" + shardOf(victim)},
-		"shard older":    {shard, func(_ *Fleet, _ *testing.T, older []byte) []byte { return older }, "shard-" + shardOf(victim) + "-refused", "shard " + shardOf(victim)},
+		"shard deleted": {shard, func(*Fleet, *testing.T, []byte) []byte { return nil }, "shard-" + shardOf(victim) + "-refused", "shards/" + shardOf(victim)},
+		"shard older":   {shard, func(_ *Fleet, _ *testing.T, older []byte) []byte { return older }, "shard-" + shardOf(victim) + "-refused", "shard " + shardOf(victim)},
+		"shard cut":     {shard, func(f *Fleet, t *testing.T, _ []byte) []byte { return cut(f.take(t, shard(f, t))) }, "shard-" + shardOf(victim) + "-refused", "shards/" + shardOf(victim)},
+		"shard swapped": {shard, func(f *Fleet, t *testing.T, _ []byte) []byte {
+			return f.take(t, f.path("inventory", "shards", shardOf(beside)))
+		}, "shard-" + shardOf(victim) + "-refused", "shards/" + shardOf(victim)},
+		"shard without the name": {shard, func(f *Fleet, t *testing.T, _ []byte) []byte { return f.emptyShard(t, victim) }, "names-lost", victim},
+		"bundle cut":             {bundle, func(f *Fleet, t *testing.T, _ []byte) []byte { return cut(f.take(t, bundle(f, t))) }, "certificate-refused", victim},
+		"bundle of another hash": {bundle, func(f *Fleet, t *testing.T, _ []byte) []byte {
+			plain, epoch := f.unseal(t, f.bundlePath(t, beside))
+			return f.seal(t, bundle(f, t), epoch, plain)
+		}, "certificate-refused", "another hash"},
 		"bundle deleted": {bundle, func(*Fleet, *testing.T, []byte) []byte { return nil }, "certificate-refused", victim},
 		"bundle swapped": {bundle, func(f *Fleet, t *testing.T, _ []byte) []byte { return f.take(t, f.bundlePath(t, beside)) }, "certificate-refused", victim},
 	}
@@ -108,7 +118,24 @@ func TestSpoiledInventoryRecordsRemoveNothing(t *testing.T) {
 	}
 }
 
-// TestDeletedHeadRemovesNothing takes the one record away that nodes watch.
+// cut is a record without its last byte.
+func cut(record []byte) []byte { return record[:len(record)-1] }
+
+// emptyShard is the shard of a name as it stands in KV, sealed by who has the
+// keyring, without any entry.
+func (f *Fleet) emptyShard(t *testing.T, name string) []byte {
+	t.Helper()
+	path, number := f.path("inventory", "shards", shardOf(name)), inventory.ShardOf(name)
+	_, epoch := f.unseal(t, path)
+	plain, err := inventory.EncodeShard(inventory.Shard{Number: number, Epoch: epoch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.seal(t, path, epoch, plain)
+}
+
+// TestDeletedHeadRemovesNothing takes the one record away that nodes watch,
+// and then puts an older one in its place.
 func TestDeletedHeadRemovesNothing(t *testing.T) {
 	t.Parallel()
 	f, ca := newCertFleet(t, onShared(t, 2, open)), newCA(t)
@@ -133,6 +160,19 @@ func TestDeletedHeadRemovesNothing(t *testing.T) {
 	for _, n := range f.Nodes {
 		n.AwaitNoProblem(t)
 	}
+
+	newer := f.take(t, f.path("inventory", "head"))
+	f.plant(t, f.path("inventory", "head"), head)
+	f.Nodes[1].Agent.Stop(t)
+	f.Nodes[1].StartAgent(t)
+	for _, n := range f.Nodes {
+		WantProblem(t, n.AwaitProblem(t, "inventory-refused"), fleet.Alarm, "older than the one")
+	}
+	f.WantServed(t, ca, "with an older head", "b-head.test", second, f.Nodes...)
+	f.plant(t, f.path("inventory", "head"), newer)
+	for _, n := range f.Nodes {
+		n.AwaitNoProblem(t)
+	}
 }
 
 // TestHeadThatLosesMostNamesIsHeldBack lets an inventory with most names gone
@@ -151,7 +191,7 @@ func TestHeadThatLosesMostNamesIsHeldBack(t *testing.T) {
 		f.AwaitServed(t, ca, names[11], leaves[11], n)
 	}
 	good := f.take(t, f.path("inventory", "head"))
-	f.plant(t, f.path("inventory", "head"), f.headWith(t, good, 1))
+	f.plant(t, f.path("inventory", "head"), f.headWith(t, 1))
 	for _, n := range f.Nodes {
 		WantProblem(t, n.AwaitProblem(t, "inventory-refused"), fleet.Alarm, "from 12 to 1 names")
 		testkit.Eventually(t, settle, "another look at the head by "+n.Name, func() error {
@@ -189,13 +229,10 @@ func TestHeadThatLosesMostNamesIsHeldBack(t *testing.T) {
 }
 
 // headWith is a head one epoch later that says it has so many names.
-func (f *Fleet) headWith(t *testing.T, sealed []byte, names int) []byte {
+func (f *Fleet) headWith(t *testing.T, names int) []byte {
 	t.Helper()
-	keyring, path := f.loadKeyring(t), f.path("inventory", "head")
-	plain, epoch, err := keyring.Open(f.Name, path, sealed)
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := f.path("inventory", "head")
+	plain, epoch := f.unseal(t, path)
 	head, err := inventory.DecodeHead(plain)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +241,23 @@ func (f *Fleet) headWith(t *testing.T, sealed []byte, names int) []byte {
 	if plain, err = inventory.EncodeHead(head); err != nil {
 		t.Fatal(err)
 	}
-	record, err := keyring.Seal(f.Name, path, epoch+1, plain)
+	return f.seal(t, path, epoch+1, plain)
+}
+
+// unseal opens a record as it stands in KV.
+func (f *Fleet) unseal(t *testing.T, path string) (plain []byte, epoch uint64) {
+	t.Helper()
+	plain, epoch, err := f.loadKeyring(t).Open(f.Name, path, f.take(t, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plain, epoch
+}
+
+// seal makes a record as only a holder of the keyring can.
+func (f *Fleet) seal(t *testing.T, path string, epoch uint64, plain []byte) []byte {
+	t.Helper()
+	record, err := f.loadKeyring(t).Seal(f.Name, path, epoch, plain)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/api"
-
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
@@ -204,38 +202,25 @@ func TestLeaderThatCannotSeeTheRingDoesNotHammer(t *testing.T) {
 // TestTokenThatMayNotReadTheRing narrows a node's ACL token.
 func TestTokenThatMayNotReadTheRing(t *testing.T) {
 	t.Parallel()
-	const wide = `key_prefix "tlsfleet/" { policy = "write" } session_prefix "" { policy = "write" }
-		service_prefix "" { policy = "write" } node_prefix "" { policy = "read" } agent_prefix "" { policy = "read" } event_prefix "" { policy = "read" }`
-	consul := testkit.Consul(t, testkit.ConsulACL(), testkit.ConsulDev(), testkit.ConsulSessionTTLMin(time.Second))
-	acl := consul.Client(t).ACL()
-	policy, _, err := acl.PolicyCreate(&api.ACLPolicy{Name: "node", Rules: wide}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, _, err := acl.TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	consul, token, allow := aclConsul(t)
 	f := NewFleet(t, FleetOptions{Nodes: 2, Consul: consul, Node: func(i int) Settings {
 		if i == 0 {
 			return nil
 		}
-		return Settings{"consul.token": token.SecretID, "leader.eligible": false}
+		return Settings{"consul.token": token, "leader.eligible": false}
 	}})
 	n := f.Nodes[1]
 	before := n.Held(t)
 	narrow := func(rules string) {
 		t.Helper()
-		if _, _, err := acl.PolicyUpdate(&api.ACLPolicy{ID: policy.ID, Name: "node", Rules: rules}, nil); err != nil {
-			t.Fatal(err)
-		}
+		allow(rules)
 		n.Agent.Stop(t) // a query that blocks keeps the rights it began with
 		n.StartAgent(t)
 	}
-	narrow(wide + ` key "` + f.ringPath() + `" { policy = "deny" }`)
+	narrow(wideRules + ` key "` + f.ringPath() + `" { policy = "deny" }`)
 	WantProblem(t, n.AwaitProblem(t, "ring-denied"), fleet.Alarm, f.ringPath())
 	n.WantHeld(t, "with a narrowed token", before)
-	narrow(wide)
+	narrow(wideRules)
 	f.AwaitBack(t, 1)
 }
 
