@@ -18,7 +18,10 @@ import (
 // onDemand is a node that keeps what was asked for, behind a proxy.
 func onDemand(t *testing.T, mib int) (*Fleet, *Node, *testkit.Proxy) {
 	t.Helper()
-	o := onShared(t, 1, Settings{"certificates.mode": "on_demand", "certificates.on_demand_mib": mib, "certificates.keep_replaced": "1s"})
+	o := onShared(t, 1, Settings{
+		"certificates.mode": "on_demand", "certificates.on_demand_mib": mib, "certificates.keep_replaced": "1s",
+		"certificates.worker_group": "nogroup", "certificates.gateway_group": workers,
+	})
 	proxy := testkit.FaultProxy(t, o.Consul.Addr)
 	o.Node = func(int) Settings { return Settings{"consul.address": proxy.Addr} }
 	f := newGatewayFleet(t, o)
@@ -106,7 +109,11 @@ func TestOnDemandIsBounded(t *testing.T) {
 		leaves[i] = ca.Issue(t, 30, fmt.Sprintf("n%d.test", i))
 	}
 	n.AwaitFollowed(t, f.Import(t, leaves...), 0)
-	const hot = "n0.test"
+	const hot, loaded = "n0.test", "n1.test"
+	n.WantGiven(t, "to be loaded by nginx", loaded, 200, leaves[1])
+	live := filepath.Join(n.StateDir, "live", loaded)
+	n.EditNginx(t, "http {", "http {\nserver { server_name "+loaded+"; listen "+n.Nginx.TLSAddrs[0]+" ssl; ssl_certificate "+live+
+		"/fullchain.pem; ssl_certificate_key "+live+"/privkey.pem; }")
 	for round := range 2 {
 		for i, l := range leaves {
 			n.WantGiven(t, fmt.Sprintf("round %d", round), l.Names[0], 200, leaves[i])
@@ -131,6 +138,12 @@ func TestOnDemandIsBounded(t *testing.T) {
 		return nil
 	})
 	kept := n.live(t)
+	if !slices.Contains(kept, loaded) {
+		t.Errorf("%s was evicted although nginx could not start without it", loaded)
+	}
+	if err := n.Nginx.Test(t); err != nil {
+		t.Error(err)
+	}
 	if len(kept) < 20 || len(kept) > 60 {
 		t.Errorf("%d names are kept in 1 MiB, want 20 to 60", len(kept))
 	}
@@ -169,7 +182,7 @@ func diskUse(t *testing.T, dir string) (bytes int64) {
 // renewal of what it keeps.
 func TestOnDemandRefusesSpoiledBundles(t *testing.T) {
 	t.Parallel()
-	f, n, _ := onDemand(t, 16)
+	f, n, proxy := onDemand(t, 16)
 	ca := newCA(t)
 	kept, late := ca.Issue(t, 30, "kept.test"), ca.Issue(t, 30, "late.test")
 	n.AwaitFollowed(t, f.Import(t, kept, late), 0)
@@ -177,7 +190,13 @@ func TestOnDemandRefusesSpoiledBundles(t *testing.T) {
 	path := f.bundlePath(t, "late.test")
 	good := f.take(t, path)
 	f.plant(t, path, f.take(t, f.bundlePath(t, "kept.test")))
-	n.WantGiven(t, "swapped", "late.test", 502, Leaf{})
+	before := f.fetched(proxy)
+	for range 50 {
+		n.WantGiven(t, "swapped", "late.test", 502, Leaf{})
+	}
+	if got := f.fetched(proxy) - before; got == 0 || got > 10 {
+		t.Errorf("a swapped bundle asked for 50 times was fetched %d times, want few", got)
+	}
 	WantProblem(t, n.AwaitProblem(t, "certificate-refused"), fleet.Alarm, "late.test")
 	n.WantGiven(t, "beside a swapped one", "kept.test", 200, kept)
 	f.plant(t, path, nil)
