@@ -21,11 +21,20 @@ const (
 	shardsPath    = inventoryPath + "shards/"
 	bundlesPath   = "bundles/"
 	chainsPath    = "chains/"
+	issuancePath  = "issuance/" // <first two digits of the ID>/<ID>
+	intakePath    = "intake/"
+	accountPath   = "acme/account"
+	answerPath    = "acme/answer"
+	ledgersPath   = "acme/ledgers/"
 )
 
 func shardPath(number int) string       { return shardsPath + strconv.Itoa(number) }
 func bundlePath(hash fleet.Hash) string { return bundlesPath + hash.String() }
 func chainPath(chain fleet.Hash) string { return chainsPath + chain.String() }
+
+func itemPath(id string) string    { return issuancePath + id[:min(len(id), 2)] + "/" + id }
+func requestPath(id string) string { return intakePath + id }
+func ledgerPath(ca string) string  { return ledgersPath + ca }
 
 func (s *Store) key(path string) string { return root + s.fleet + "/" + path }
 
