@@ -12,6 +12,9 @@ import (
 // pins it.
 const consulVersion = "1.20.6"
 
+// pebbleVersion is the CA the tests run against; e2e/tools/pebble pins it.
+const pebbleVersion = "2.10.1"
+
 // ConsulBinary is the path of a Consul server binary: $TLSFLEET_CONSUL, else
 // what `make tools` built into the user's cache folder. It ends the test if
 // there is none.

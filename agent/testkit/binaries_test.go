@@ -6,14 +6,19 @@ import (
 	"testing"
 )
 
-func TestConsulVersionIsTheOneTheToolModuleBuilds(t *testing.T) {
+func TestVersionsAreThoseOfTheToolModules(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../e2e/tools/consul/go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "github.com/hashicorp/consul v" + consulVersion + " "; !strings.Contains(string(text), want) {
-		t.Errorf("e2e/tools/consul/go.mod does not require %q", want)
+	for file, want := range map[string]string{
+		"../../e2e/tools/consul/go.mod": "github.com/hashicorp/consul v" + consulVersion + " ",
+		"../../e2e/tools/pebble/go.mod": "github.com/letsencrypt/pebble/v2 v" + pebbleVersion,
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s does not require %q", file, want)
+		}
 	}
 }
 

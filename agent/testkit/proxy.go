@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -46,6 +47,13 @@ type Fault func(w http.ResponseWriter, r *http.Request, pass http.Handler)
 // tb.
 func FaultProxy(tb TB, target string) *Proxy {
 	tb.Helper()
+	return startProxy(tb, &url.URL{Scheme: "http", Host: target}, nil, nil)
+}
+
+// startProxy starts a proxy that is reached with the TLS of its server, if
+// there is one, and reaches the target with that of its client.
+func startProxy(tb TB, target *url.URL, server, client *tls.Config) *Proxy {
+	tb.Helper()
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address(loopback, FreePort(tb, loopback)))
 	if err != nil {
 		tb.Fatalf("start proxy for %s: %v", target, err)
@@ -53,19 +61,22 @@ func FaultProxy(tb TB, target string) *Proxy {
 	p := &Proxy{Addr: l.Addr().String(), changed: make(chan struct{}), conns: map[net.Conn]struct{}{}}
 	p.pass = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(&url.URL{Scheme: "http", Host: target})
+			r.SetURL(target)
 			r.Out.Host = r.In.Host
 		},
 		FlushInterval: -1,
-		Transport:     &http.Transport{DisableCompression: true},
+		Transport:     &http.Transport{DisableCompression: true, TLSClientConfig: client},
 		ErrorHandler:  func(w http.ResponseWriter, r *http.Request, _ error) { Cut(w, r, nil) },
 	}
-	server := &http.Server{Handler: p, ConnState: p.track, ReadHeaderTimeout: time.Minute}
+	if server != nil {
+		l = tls.NewListener(l, server)
+	}
+	web := &http.Server{Handler: p, ConnState: p.track, ReadHeaderTimeout: time.Minute}
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
+	go func() { done <- web.Serve(l) }()
 	tb.Cleanup(func() {
 		p.Set()
-		if err := errors.Join(server.Close(), <-done); !errors.Is(err, http.ErrServerClosed) {
+		if err := errors.Join(web.Close(), <-done); !errors.Is(err, http.ErrServerClosed) {
 			tb.Logf("stop proxy for %s: %v", target, err)
 		}
 	})

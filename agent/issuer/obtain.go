@@ -1,0 +1,184 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-acme/lego/v4/acme"
+	"github.com/go-acme/lego/v4/acme/api"
+
+	"github.com/tlsfleet/tlsfleet/agent/bundle"
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+)
+
+// Responder makes challenges come true. HTTP-01 needs nothing to be done: every
+// node answers by itself.
+type Responder interface {
+	// Kind is the challenge's type for a name: "http-01" or "dns-01".
+	Kind(name string, wildcard bool) string
+	// Present makes the answer to a challenge visible, if there is anything to
+	// do. The key authorization is token.thumbprint (RFC 8555, section 8.1).
+	Present(ctx context.Context, name, token, keyAuthorization string) error
+	// CleanUp takes it away.
+	CleanUp(ctx context.Context, name, token, keyAuthorization string) error
+}
+
+// How an object of a CA's is asked for until it is done: quickly at first,
+// because CAs need milliseconds, and less and less often.
+const (
+	firstPoll = 20 * time.Millisecond
+	slowPoll  = 5 * time.Second
+	pollTime  = 10 * time.Minute
+)
+
+// Obtain works an item's order to its end and returns the certificate, which is
+// the one that was ordered: see check. placed is called with the order's URL
+// before anything else is done with it; if it errs, Obtain ends. again says that
+// the order may have been placed before without its URL being noted: then the CA
+// is asked for it first. Errors have a stage: see FailureOf.
+func (c *Client) Obtain(ctx context.Context, it issuance.Item, again bool, r Responder, placed func(url string) error) (bundle.Bundle, error) {
+	if it.Order == nil {
+		return bundle.Bundle{}, fmt.Errorf("obtain %s: %w", it, issuance.ErrState)
+	}
+	order, err := c.place(ctx, it, again)
+	if err != nil {
+		return bundle.Bundle{}, at(issuance.StageOrder, fmt.Errorf("order %s: %w", it, err))
+	}
+	if it.Order.URL == "" {
+		if err := placed(order.Location); err != nil {
+			return bundle.Bundle{}, at(issuance.StageOrder, fmt.Errorf("note order of %s: %w", it, err))
+		}
+	}
+	if order, err = c.work(ctx, it, order, r); err != nil {
+		return bundle.Bundle{}, err
+	}
+	b, err := c.fetch(it, order)
+	if err != nil {
+		return bundle.Bundle{}, at(issuance.StageFinalize, fmt.Errorf("fetch certificate of %s: %w", it, err))
+	}
+	return b, nil
+}
+
+// work drives an order until it is valid.
+func (c *Client) work(ctx context.Context, it issuance.Item, order acme.ExtendedOrder, r Responder) (acme.ExtendedOrder, error) {
+	url := order.Location
+	finalized := false
+	ask := func() (done bool, err error) {
+		if order, err = retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(url) }); err != nil {
+			return false, at(issuance.StageFinalize, err)
+		}
+		order.Location = url
+		return order.Status != acme.StatusProcessing && !(finalized && order.Status == acme.StatusReady), nil
+	}
+	for {
+		switch order.Status {
+		case acme.StatusPending:
+			if err := c.authorize(ctx, order, r); err != nil {
+				return order, err
+			}
+		case acme.StatusReady:
+			if err := c.finalize(order, it.Order.CSR); err != nil {
+				return order, err
+			}
+			finalized = true
+		case acme.StatusProcessing:
+		case acme.StatusValid:
+			return order, nil
+		default:
+			return order, c.invalid(order)
+		}
+		if err := poll(ctx, ask); err != nil {
+			return order, at(issuance.StageFinalize, fmt.Errorf("await order %s: %w", url, err))
+		}
+	}
+}
+
+// finalize sends the CSR. An order that was finalized before, by a leader that
+// did not see the answer, is as good.
+func (c *Client) finalize(order acme.ExtendedOrder, csr []byte) error {
+	_, err := retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.UpdateForCSR(order.Finalize, csr) })
+	var p *Problem
+	if errors.As(err, &p) && p.Type == "orderNotReady" {
+		return nil // the next look tells
+	}
+	if err != nil {
+		return at(issuance.StageFinalize, fmt.Errorf("finalize: %w", err))
+	}
+	return nil
+}
+
+// invalid tells why an order failed.
+func (c *Client) invalid(order acme.ExtendedOrder) error {
+	if order.Error != nil {
+		return at(issuance.StageValidate, problemIn(order.Error))
+	}
+	for _, url := range order.Authorizations {
+		authz, err := retried(func() (acme.Authorization, error) { return c.core.Authorizations.Get(url) })
+		if err != nil {
+			return at(issuance.StageValidate, err)
+		}
+		if err := failed(authz); err != nil {
+			return at(issuance.StageValidate, err)
+		}
+	}
+	return at(issuance.StageValidate, fmt.Errorf("order is %q: %w", order.Status, errAnswer))
+}
+
+// problemIn is a problem that was part of an answer.
+func problemIn(doc *acme.ProblemDetails) error {
+	typ, detail := problemOf(doc)
+	return &Problem{Status: doc.HTTPStatus, Type: typ, Detail: detail}
+}
+
+// poll asks until done, an error, or the end of the time.
+func poll(ctx context.Context, ask func() (done bool, err error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, pollTime, fmt.Errorf("not done after %s: %w", pollTime, errAnswer))
+	defer cancel()
+	for wait := firstPoll; ; wait = min(wait*3/2, slowPoll) {
+		if done, err := ask(); done || err != nil {
+			return err
+		}
+		if err := pause(ctx, wait); err != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// place finds the order of an item or makes it.
+func (c *Client) place(ctx context.Context, it issuance.Item, again bool) (acme.ExtendedOrder, error) {
+	if url := it.Order.URL; url != "" {
+		order, err := retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(url) })
+		order.Location = url
+		return order, err
+	}
+	if again {
+		if order, ok, err := c.find(ctx, it); ok || err != nil {
+			return order, err
+		}
+	}
+	options := &api.OrderOptions{Profile: it.Profile, ReplacesCertID: it.Order.Replaces}
+	order, err := retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.NewWithOptions(it.Names, options) })
+	var p *Problem
+	if errors.As(err, &p) && p.Type == "alreadyReplaced" {
+		options.ReplacesCertID = ""
+		order, err = retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.NewWithOptions(it.Names, options) })
+	}
+	if err == nil && order.Location == "" {
+		err = fmt.Errorf("an order without a URL: %w", errAnswer)
+	}
+	return order, err
+}
+
+// sameNames reports whether an order is for exactly these names.
+func sameNames(order acme.Order, names []string) bool {
+	var got []string
+	for _, id := range order.Identifiers {
+		got = append(got, strings.ToLower(id.Value))
+	}
+	slices.Sort(got)
+	return slices.Equal(slices.Compact(got), names)
+}

@@ -1,0 +1,84 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Bounds of one request to a CA.
+const (
+	requestTimeout = 30 * time.Second
+	maxAnswer      = 1 << 20
+)
+
+// transport carries the requests of one term of leadership. lego's client knows
+// no context, so this ends them with the lease; it bounds what a CA sends, and
+// makes every error of a CA a *Problem, whatever it looks like.
+type transport struct {
+	ctx  context.Context //nolint:containedctx // the one that lego's requests lack
+	base http.RoundTripper
+}
+
+// newHTTPClient makes a client whose requests end with ctx.
+func newHTTPClient(ctx context.Context, ca CA) (*http.Client, error) {
+	roots, err := ca.roots()
+	if err != nil {
+		return nil, err
+	}
+	base := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: requestTimeout,
+		MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
+	}
+	context.AfterFunc(ctx, base.CloseIdleConnections)
+	return &http.Client{Transport: &transport{ctx, base}, Timeout: requestTimeout, CheckRedirect: noRedirect}, nil
+}
+
+// noRedirect ends at a redirect, which ACME has no use for and which could lead
+// anywhere.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := t.ctx.Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(req.Context())
+	defer cancel()
+	stop := context.AfterFunc(t.ctx, cancel)
+	defer stop()
+	resp, err := t.base.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	body, err := readBody(resp)
+	if err != nil {
+		return nil, fmt.Errorf("read answer of %s: %w", req.URL.Host, err)
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return nil, readProblem(resp, body, time.Now())
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
+
+// errLarge is an answer above maxAnswer.
+var errLarge = errors.New("the answer is too large")
+
+func readBody(resp *http.Response) (body []byte, err error) {
+	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if len(body) > maxAnswer {
+		return nil, errLarge
+	}
+	return body, err
+}
