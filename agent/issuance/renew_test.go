@@ -1,7 +1,6 @@
 package issuance
 
 import (
-	"fmt"
 	"testing"
 	"time"
 )
@@ -68,7 +67,7 @@ func TestNoRenewalStorm(t *testing.T) {
 	c.Window = &w
 	minutes := map[int]int{}
 	for n := range 6000 {
-		at := RenewBy(fmt.Sprintf("%s", numbered(t, n).ID()), c, now)
+		at := RenewBy(numbered(t, n).ID(), c, now)
 		if at.Before(now) || at.After(now.Add(stormSpread)) {
 			t.Fatalf("RenewBy() = %s, want within an hour after %s", at, now)
 		}

@@ -57,9 +57,10 @@ func (s *Schedule) Pop(now time.Time) (id string, ok bool) {
 	if len(s.queue) == 0 || now.Before(s.queue[0].time) {
 		return "", false
 	}
-	e, _ := heap.Pop(&s.queue).(*entry)
-	delete(s.at, e.id)
-	return e.id, true
+	id = s.queue[0].id
+	heap.Pop(&s.queue)
+	delete(s.at, id)
+	return id, true
 }
 
 // queue implements heap.Interface.
@@ -80,9 +81,10 @@ func (q queue) Swap(i, j int) {
 }
 
 func (q *queue) Push(x any) {
-	e, _ := x.(*entry)
-	e.index = len(*q)
-	*q = append(*q, e)
+	if e, ok := x.(*entry); ok {
+		e.index = len(*q)
+		*q = append(*q, e)
+	}
 }
 
 func (q *queue) Pop() any {

@@ -31,7 +31,7 @@ func TestRenewalInfo(t *testing.T) {
 	proxy, directory := w.Proxy(t)
 	ca := w.ca()
 	ca.Directory = directory
-	c := w.connect(t, t.Context(), ca)
+	c := w.connect(t.Context(), t, ca)
 	b, err := c.Obtain(t.Context(), ordered(t, "a.test"), false, stateless{}, new(note).put)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestRenewalInfo(t *testing.T) {
 // TestOrdersReplace renews a certificate and finds it replaced already.
 func TestOrdersReplace(t *testing.T) {
 	w := newWorld(t, testkit.PebbleOptions{})
-	c := w.connect(t, t.Context(), w.ca())
+	c := w.connect(t.Context(), t, w.ca())
 	b, err := c.Obtain(t.Context(), ordered(t, "a.test"), false, stateless{}, new(note).put)
 	if err != nil {
 		t.Fatal(err)

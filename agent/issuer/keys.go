@@ -36,11 +36,11 @@ var errKey = errors.New("not an ECDSA key on P-256")
 func ParseKey(key fleet.Secret) (*ecdsa.PrivateKey, error) {
 	der := key.Reveal()
 	defer clear(der)
-	any, err := x509.ParsePKCS8PrivateKey(der)
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, fmt.Errorf("read key: %w", err)
 	}
-	own, ok := any.(*ecdsa.PrivateKey)
+	own, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok || own.Curve != elliptic.P256() {
 		return nil, fmt.Errorf("read key: %w", errKey)
 	}

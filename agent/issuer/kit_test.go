@@ -49,7 +49,7 @@ func newWorld(t *testing.T, o testkit.PebbleOptions) world {
 
 func (w world) ca() CA { return CA{Name: "pebble", Directory: w.Directory, RootFile: w.RootFile} }
 
-func (w world) connect(t *testing.T, ctx context.Context, ca CA) *Client {
+func (w world) connect(ctx context.Context, t *testing.T, ca CA) *Client {
 	t.Helper()
 	c, err := Connect(ctx, ca, w.key, "")
 	if err != nil {

@@ -72,7 +72,7 @@ func (c *Client) work(ctx context.Context, it issuance.Item, order acme.Extended
 			return false, at(issuance.StageFinalize, err)
 		}
 		order.Location = url
-		return order.Status != acme.StatusProcessing && !(finalized && order.Status == acme.StatusReady), nil
+		return order.Status != acme.StatusProcessing && (!finalized || order.Status != acme.StatusReady), nil
 	}
 	for {
 		switch order.Status {

@@ -17,7 +17,7 @@ import (
 
 func TestObtain(t *testing.T) {
 	w := newWorld(t, testkit.PebbleOptions{NonceReject: 20, Profiles: map[string]int{"default": 90 * 86400, "shortlived": 6 * 86400}})
-	c := w.connect(t, t.Context(), w.ca())
+	c := w.connect(t.Context(), t, w.ca())
 	short, err := issuance.New([]string{"short.test"}, "", "shortlived", time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestObtain(t *testing.T) {
 
 func TestOneAccountHoweverOftenItConnects(t *testing.T) {
 	w := newWorld(t, testkit.PebbleOptions{})
-	first, second := w.connect(t, t.Context(), w.ca()), w.connect(t, t.Context(), w.ca())
+	first, second := w.connect(t.Context(), t, w.ca()), w.connect(t.Context(), t, w.ca())
 	if first.Account() != second.Account() || first.Account() == "" {
 		t.Errorf("Account() = %q and %q, want the same", first.Account(), second.Account())
 	}
@@ -76,7 +76,7 @@ func TestExternalAccountBinding(t *testing.T) {
 		t.Errorf("Connect() without a binding = %v, a failure %+v, want externalAccountRequired", err, f)
 	}
 	ca.EABKeyID, ca.EABKey = "kid-1", secret(mac)
-	w.connect(t, t.Context(), ca)
+	w.connect(t.Context(), t, ca)
 }
 
 // TestADeadLeadersOrderIsFound ends the work at each step at which a leader may
@@ -102,7 +102,7 @@ func TestADeadLeadersOrderIsFound(t *testing.T) {
 		i++
 		domain := fmt.Sprintf("n%d.test", i)
 		t.Run(name, func(t *testing.T) {
-			c := w.connect(t, t.Context(), ca)
+			c := w.connect(t.Context(), t, ca)
 			before := proxy.Seen(http.MethodPost, "/order-plz")
 			it := ordered(t, domain)
 			if tt.rule.Fault != nil {
@@ -122,7 +122,7 @@ func TestADeadLeadersOrderIsFound(t *testing.T) {
 			if tt.noted {
 				it = kept
 			}
-			next := w.connect(t, t.Context(), ca)
+			next := w.connect(t.Context(), t, ca)
 			if _, err := next.Obtain(t.Context(), it, true, stateless{}, new(note).put); err != nil {
 				t.Errorf("Obtain() by the next leader = %v", err)
 			}
@@ -144,7 +144,7 @@ func keep(it *issuance.Item) error {
 func TestFailuresAreClassed(t *testing.T) {
 	w := newWorld(t, testkit.PebbleOptions{Blocked: []string{"blocked.test"}})
 	w.SetAddress(t, "elsewhere.test", "127.0.0.2") // nobody listens there
-	c := w.connect(t, t.Context(), w.ca())
+	c := w.connect(t.Context(), t, w.ca())
 	tests := map[string]struct {
 		name  string
 		class issuance.Class
@@ -199,7 +199,7 @@ func TestBrokenAnswersAreTheCAsTrouble(t *testing.T) {
 		i++
 		domain := fmt.Sprintf("n%d.test", i)
 		t.Run(name, func(t *testing.T) {
-			c := w.connect(t, t.Context(), ca)
+			c := w.connect(t.Context(), t, ca)
 			proxy.Set(testkit.Rule{Path: tt.path, Fault: tt.fault})
 			defer proxy.Set()
 			_, err := c.Obtain(t.Context(), ordered(t, domain), false, stateless{}, new(note).put)
@@ -234,7 +234,7 @@ func TestNothingIsAskedAfterTheLease(t *testing.T) {
 	ca.Directory = directory
 	lease, end := context.WithCancel(t.Context())
 	defer end()
-	c := w.connect(t, lease, ca)
+	c := w.connect(lease, t, ca)
 	proxy.Set(testkit.Rule{Path: "/order-plz", Fault: testkit.Hang})
 	done := make(chan error, 1)
 	go func() {

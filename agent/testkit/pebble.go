@@ -42,8 +42,8 @@ type PebbleServer struct {
 	RootFile  string         // the same as PEM
 	DNS       string         // address of the DNS server
 	cert      tls.Certificate
-	mgmt      string         // URL of its management API
-	dnsMgmt   string         // the same of the DNS server
+	mgmt      string // URL of its management API
+	dnsMgmt   string // the same of the DNS server
 }
 
 // Pebble starts a CA that ends with tb.
