@@ -41,6 +41,7 @@ type Agent struct {
 	presence *presence
 	lead     *lead
 	gateway  *gateway
+	guard    *guard
 }
 
 // New checks that the agent can run here: keyring, folders, the only agent on
@@ -93,7 +94,8 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 	}
 	a.follower.recovered = make(chan struct{})
 	a.certs.begin = a.follower.recovered
-	a.certs.loaded, a.certs.changed = serving.compare, serving.changed
+	a.guard = newGuard(a, probs)
+	a.certs.loaded, a.certs.changed = func() { serving.compare(); close(a.guard.begin) }, serving.changed
 	a.follower.tls, a.follower.asked.wake = serving.servers, newWake()
 	return a, nil
 }
@@ -115,6 +117,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	add("follow the ring", a.follower.Run)
 	add("follow the certificates", a.certs.Run)
+	add("guard the folders", a.guard.Run)
 	add("register in consul", a.presence.Register)
 	add("report to consul", a.presence.Report)
 	add("serve the socket", func(ctx context.Context) error {

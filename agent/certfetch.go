@@ -44,8 +44,11 @@ func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, fa
 	return ready, failed
 }
 
-// obtain fetches, checks and writes one bundle.
+// obtain fetches, checks and writes one bundle, unless it is here already.
 func (f *certFollower) obtain(ctx context.Context, hash fleet.Hash) error {
+	if _, whole := f.renderer.CheckBundle(hash); whole != nil {
+		return f.renderer.PutBundle(hash, *whole)
+	}
 	b, err := f.checked(ctx, hash)
 	if err != nil {
 		return err

@@ -36,6 +36,8 @@ type certFollower struct {
 	begin    <-chan struct{}                            // closed when the node has mended what a crash left behind
 	loaded   func()                                     // told when the names served are known
 	changed  func(context.Context, handlers.CertChange) // told after files have changed
+	suspects *suspects
+	edits    *edits
 
 	mail      mailbox[store.HeadRecord]
 	head      inventory.Head
@@ -52,6 +54,8 @@ type certFollower struct {
 
 	demand  *demand // nil: the node keeps every certificate
 	evicted time.Time
+
+	mending mending
 }
 
 // Run follows until ctx ends. It starts from the node's own sealed copies, so
@@ -79,7 +83,12 @@ func (f *certFollower) Run(ctx context.Context) error {
 			f.look()
 		case <-f.demanded():
 			f.view.count(f.served.count())
+		case <-f.suspects.wake:
+			f.mend(ctx)
 		case <-timer.C:
+			if again := f.mending.again; !again.IsZero() && !time.Now().Before(again) {
+				f.mend(ctx)
+			}
 		}
 		f.act(ctx)
 		f.collect()
@@ -97,10 +106,13 @@ func (f *certFollower) demanded() <-chan struct{} {
 }
 
 func (f *certFollower) nextTime() time.Time {
-	if !f.waste.IsZero() && f.waste.Before(f.next) {
-		return f.waste
+	next := f.next
+	for _, t := range []time.Time{f.waste, f.mending.again} {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
 	}
-	return f.next
+	return next
 }
 
 // look takes what the watch has read.
@@ -223,7 +235,7 @@ func (f *certFollower) want(s inventory.Shard) {
 			delete(f.todo, e.Name)
 			continue
 		}
-		if served == e.Removed || served && have != e.Bundle || !e.Removed && f.served.leaving(e.Name) {
+		if served == e.Removed || served && (have != e.Bundle || f.mending.damaged[have]) || !e.Removed && f.served.leaving(e.Name) {
 			f.todo[e.Name] = e
 		} else {
 			delete(f.todo, e.Name)

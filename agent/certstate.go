@@ -86,7 +86,7 @@ func (f *certFollower) settle(flips map[string]fleet.Hash, dropped []string, err
 	}
 	for name, e := range f.todo {
 		have, served := f.served.bundle(name)
-		if served != e.Removed && (e.Removed || have == e.Bundle) {
+		if served != e.Removed && (e.Removed || have == e.Bundle && !f.mending.damaged[have]) {
 			delete(f.todo, name)
 		}
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	}
 	began := time.Now()
 	ready, failed := f.fetch(ctx)
+	maps.DeleteFunc(f.mending.damaged, func(hash fleet.Hash, _ bool) bool { return ready[hash] })
 	flips, had := map[string]fleet.Hash{}, map[string]bool{}
 	var change handlers.CertChange
 	var drops []string

@@ -34,6 +34,10 @@ type follower struct {
 	ringRead   func()                     // called after every ring that was read
 	tls        func() renderer.TLSServers // what a release serves besides the ring
 	asked      reloadRequest
+	foreign    *releaseSuspect
+	edits      *edits
+	fight      fight
+	mendAt     time.Time     // a repair that waits; zero: none
 	recovered  chan struct{} // closed by Run when what a crash left behind is mended
 
 	mail    mailbox[store.RingRecord]
@@ -64,7 +68,12 @@ func (f *follower) Run(ctx context.Context) error {
 			f.look()
 		case <-f.asked.wake:
 			f.renew(f.asked.take())
+		case <-f.foreign.wake:
+			f.mend(ctx)
 		case <-timer.C:
+			if !f.mendAt.IsZero() && !time.Now().Before(f.mendAt) {
+				f.mend(ctx)
+			}
 		}
 		f.act(ctx)
 		timer.Reset(time.Until(f.nextTime()))
@@ -76,6 +85,9 @@ func (f *follower) nextTime() time.Time {
 	next := f.proveAt
 	if f.change != nil && f.change.due.Before(next) {
 		next = f.change.due
+	}
+	if !f.mendAt.IsZero() && f.mendAt.Before(next) {
+		next = f.mendAt
 	}
 	if look := time.Now().Add(cutOffLook); f.cutOff && look.Before(next) {
 		next = look

@@ -98,6 +98,13 @@ func (v *view) release() (renderer.Release, uint64) {
 	}
 }
 
+// current is the active release.
+func (v *view) current() renderer.Active {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.active
+}
+
 // serving is the servers of the active release.
 func (v *view) serving() renderer.TLSServers {
 	v.mu.Lock()

@@ -95,7 +95,8 @@ func TestNginxOnAnOlderReleaseIsBroughtToTheActiveOne(t *testing.T) {
 	f.AwaitProved(t, 2)
 	before := n.Reloads()
 	generations := func() int { return strings.Count(n.Nginx.ErrorLog(), "start worker processes") }
-	began := generations() // nginx says so once it has read its configuration
+	began := generations()             // nginx says so once it has read its configuration
+	n.Agent.Signal(t, syscall.SIGSTOP) // or it would lead the link back at once
 	point("1")
 	n.Nginx.Signal(t, syscall.SIGHUP)
 	testkit.Eventually(t, settle, "nginx to take the older release", func() error {
@@ -105,6 +106,7 @@ func TestNginxOnAnOlderReleaseIsBroughtToTheActiveOne(t *testing.T) {
 		return nil
 	})
 	point(active)
+	n.Agent.Signal(t, syscall.SIGCONT)
 	testkit.Eventually(t, time.Minute, "nginx to be brought to the active release", func() error {
 		if n.Reloads() < before+2 {
 			return fmt.Errorf("%d reloads, want %d", n.Reloads(), before+2)

@@ -128,6 +128,7 @@ func (r *Renderer) activate(ctx context.Context, c *change) error {
 // setCurrent flips current to a release; 0 removes it, which nginx takes as
 // an include without files.
 func (r *Renderer) setCurrent(number uint64) error {
+	r.placed = nil
 	if number == 0 {
 		return unlink(r.cfg.releasesDir(), currentLink)
 	}

@@ -49,12 +49,17 @@ func createDir(dir string, gid int, perm fs.FileMode) error {
 	return setAccess(dir, gid, perm)
 }
 
-// setAccess sets group and mode where they are others.
+// setAccess sets owner, group and mode where they are others.
 func setAccess(path string, gid int, perm fs.FileMode) error {
-	if err := setGroup(path, gid); err != nil {
+	info, err := os.Lstat(path)
+	if err != nil {
 		return err
 	}
-	info, err := os.Lstat(path)
+	if uid, ok := ownerOf(info); ok && uid != os.Geteuid() {
+		err = os.Lchown(path, os.Geteuid(), gid)
+	} else {
+		err = setGroup(path, gid)
+	}
 	if err != nil || info.Mode().Perm() == perm {
 		return err
 	}

@@ -41,11 +41,24 @@ func makeDir(dir string, perm fs.FileMode) error {
 // writeFile replaces path by rename and makes both the file and the rename
 // durable.
 func writeFile(path string, data []byte, perm fs.FileMode) error {
-	dir := filepath.Dir(path)
-	if err := renameio.WriteFile(path, data, perm, renameio.WithTempDir(dir), renameio.WithStaticPermissions(perm)); err != nil {
+	if err := replaceFile(path, data, perm); err != nil {
 		return fmt.Errorf("write file: %w", err)
 	}
-	return syncDir(dir)
+	return syncDir(filepath.Dir(path))
+}
+
+// replaceFile gives the file the mode of perm whatever the one it replaces has,
+// which renameio.WriteFile does not.
+func replaceFile(path string, data []byte, perm fs.FileMode) (err error) {
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(perm))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Cleanup()) }()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
 }
 
 // flip points the symlink link at target, both names in dir, with one rename.

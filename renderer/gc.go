@@ -18,6 +18,9 @@ func (r *Renderer) markGood(number uint64) error {
 	if err := flip(r.cfg.releasesDir(), goodLink, fmt.Sprint(number)); err != nil {
 		return err
 	}
+	if r.placed != nil {
+		r.placed.good = number
+	}
 	return r.collect()
 }
 

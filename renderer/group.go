@@ -178,6 +178,15 @@ func setGroup(path string, gid int) error {
 	return os.Lchown(path, -1, gid)
 }
 
+// ownerOf is the id of the user a file belongs to.
+func ownerOf(info fs.FileInfo) (uid int, ok bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return int(st.Uid), true
+}
+
 // groupOf is the id of a file's group.
 func groupOf(info fs.FileInfo) (gid int, ok bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)

@@ -46,8 +46,10 @@ func (r *Renderer) writeKey(key fleet.TicketKey) error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
-	case bytes.Equal(have, raw):
-		return os.Chmod(path, 0o600)
+	case bytes.Equal(have, raw) && access(path, -1, 0o600, false) == nil:
+		return nil
+	case bytes.Equal(have, raw): // written anew, whoever has it open
+		r.cfg.Log.Warn("replacing ticket key file that others may read or own", "path", path)
 	default:
 		r.cfg.Log.Warn("replacing ticket key file with other content", "path", path)
 	}

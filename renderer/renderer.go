@@ -24,6 +24,7 @@ type Renderer struct {
 	mu           sync.Mutex // one change at a time
 	warnedMirror bool       // the fallback without a mirror was logged
 	prefix       string     // option -p of the last master seen; "" without one
+	placed       *placed    // the release this process made current; nil if not yet looked at
 
 	certs   sync.Mutex               // one change of the certificates at a time; taken after mu
 	group   *int                     // of nginx's workers; nil if not yet known

@@ -65,6 +65,7 @@ func (r *Renderer) putAside(link string) error {
 }
 
 func (r *Renderer) forget(link string) error {
+	r.placed = nil
 	if err := r.putAside(link); err != nil {
 		return err
 	}

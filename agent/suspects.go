@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"sync"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/renderer"
+)
+
+// suspects are what the guard takes for foreign edits, for the one who writes
+// there: only that one can tell for sure.
+type suspects struct {
+	wake wake
+
+	mu  sync.Mutex
+	all bool // look at every name
+	odd oddities
+}
+
+// oddities are entries of live and bundles.
+type oddities struct {
+	live    map[string]bool
+	bundles map[fleet.Hash]bool
+}
+
+// add passes on what was found; all asks for a look at every name.
+func (s *suspects) add(live []string, bundles []fleet.Hash, all bool) {
+	if len(live)+len(bundles) == 0 && !all {
+		return
+	}
+	s.mu.Lock()
+	if s.odd.live == nil {
+		s.odd = oddities{map[string]bool{}, map[fleet.Hash]bool{}}
+	}
+	for _, x := range live {
+		s.odd.live[x] = true
+	}
+	for _, x := range bundles {
+		s.odd.bundles[x] = true
+	}
+	s.all = s.all || all
+	s.mu.Unlock()
+	s.wake.give()
+}
+
+func (s *suspects) take() (odd oddities, all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	odd, all = s.odd, s.all
+	s.odd, s.all = oddities{map[string]bool{}, map[fleet.Hash]bool{}}, false
+	return odd, all
+}
+
+// odd reports whether an entry of live is not as the names served say.
+func (s *served) odd(e renderer.LiveEntry) bool {
+	want, ok := s.bundle(e.Name)
+	return e.Here != ok || ok && e.Hash != want
+}
+
+// hashes are the bundles that names are served with, at most so many.
+func (s *served) hashes(most int) map[fleet.Hash]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[fleet.Hash]bool{}
+	for _, hash := range s.live {
+		if len(all) == most {
+			break
+		}
+		all[hash] = true
+	}
+	return all
+}
+
+// with lists the names that are served with one of the bundles.
+func (s *served) with(bundles map[fleet.Hash]bool) map[string]fleet.Hash {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]fleet.Hash{}
+	for name, hash := range s.live {
+		if bundles[hash] {
+			all[name] = hash
+		}
+	}
+	return all
+}
+
+// releaseSuspect says that something changed where releases and ticket keys
+// are, and since when.
+type releaseSuspect struct {
+	wake wake
+
+	mu    sync.Mutex
+	since time.Time // zero: nobody knows
+	given bool
+}
+
+func (s *releaseSuspect) give(since time.Time) {
+	s.mu.Lock()
+	if !s.given || since.Before(s.since) {
+		s.since = since
+	}
+	s.given = true
+	s.mu.Unlock()
+	s.wake.give()
+}
+
+func (s *releaseSuspect) take() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.given = false
+	return s.since
+}

@@ -1,0 +1,235 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+)
+
+// guarded is a node that serves two names, and where its files are.
+type guarded struct {
+	*Fleet
+	*Node
+	ca          *CA
+	a, b        Leaf
+	state, live string
+}
+
+func newGuarded(t *testing.T, o FleetOptions) *guarded {
+	t.Helper()
+	f, ca := newCertFleet(t, o), newCA(t)
+	g := &guarded{Fleet: f, Node: f.Nodes[0], ca: ca, a: ca.Issue(t, 30, "a-guard.test"), b: ca.Issue(t, 30, "b-guard.test")}
+	g.state, g.live = g.StateDir, filepath.Join(g.StateDir, "live")
+	g.AwaitFollowed(t, f.Import(t, g.a, g.b), 2)
+	f.AwaitServed(t, ca, "a-guard.test", g.a, g.Node)
+	f.AwaitServed(t, ca, "b-guard.test", g.b, g.Node)
+	g.AwaitNoProblem(t)
+	return g
+}
+
+// bundle is the folder a name is served from.
+func (g *guarded) bundle(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(filepath.Join(g.live, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// current is the folder of the active release.
+func (g *guarded) current(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(filepath.Join(g.state, "nginx", "current"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// key is the file of one ticket key.
+func (g *guarded) key(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(g.RunDir, "tickets", g.sealsNow(t).String()+".key")
+}
+
+func put(path, text string) error { return os.WriteFile(path, []byte(text), 0o600) }
+
+func relink(path, to string) error { return errors.Join(os.RemoveAll(path), os.Symlink(to, path)) }
+
+// tree is every path under some folders, with what makes it what it is.
+func tree(t *testing.T, dirs ...string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := os.Lstat(path)
+			if err != nil {
+				return err
+			}
+			text, target := []byte(nil), ""
+			switch {
+			case info.Mode()&os.ModeSymlink != 0:
+				target, err = os.Readlink(path)
+			case info.Mode().IsRegular():
+				text, err = os.ReadFile(path)
+			}
+			all[path] = fmt.Sprintf("%s %s%s", info.Mode(), target, text)
+			return err
+		})
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+// differ names a path in which two trees differ; empty if in none.
+func differ(a, b map[string]string) string {
+	for path := range a {
+		if b[path] != a[path] {
+			return path
+		}
+	}
+	for path := range b {
+		if _, ok := a[path]; !ok {
+			return path
+		}
+	}
+	return ""
+}
+
+// TestForeignEditsAreRepaired changes something by hand that the agent has
+// written: it is as before at once, nginx is not told, and the report says so.
+func TestForeignEditsAreRepaired(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		edit  func(t *testing.T, g *guarded) (path string, err error)
+		alarm bool
+	}{
+		"link removed": {edit: func(_ *testing.T, g *guarded) (string, error) {
+			return g.live + "/a-guard.test", os.Remove(g.live + "/a-guard.test")
+		}},
+		"link to another bundle": {edit: func(t *testing.T, g *guarded) (string, error) {
+			return g.live + "/a-guard.test", relink(g.live+"/a-guard.test", "../store/"+filepath.Base(g.bundle(t, "b-guard.test")))
+		}},
+		"link to elsewhere": {edit: func(_ *testing.T, g *guarded) (string, error) {
+			return g.live + "/a-guard.test", relink(g.live+"/a-guard.test", "/etc")
+		}},
+		"folder in the place of a link": {edit: func(_ *testing.T, g *guarded) (string, error) {
+			path := g.live + "/a-guard.test"
+			return path, errors.Join(os.Remove(path), os.Mkdir(path, 0o755), put(path+"/fullchain.pem", "x"))
+		}},
+		"live removed": {edit: func(_ *testing.T, g *guarded) (string, error) { return g.live, os.RemoveAll(g.live) }},
+		"live open to all": {edit: func(_ *testing.T, g *guarded) (string, error) {
+			return g.live, os.Chmod(g.live, 0o777)
+		}},
+		"store removed": {edit: func(_ *testing.T, g *guarded) (string, error) {
+			return g.state + "/store", os.RemoveAll(g.state + "/store")
+		}},
+		"link of a foreign name": {edit: func(t *testing.T, g *guarded) (string, error) {
+			return g.live + "/evil.test", os.Symlink("../store/"+filepath.Base(g.bundle(t, "b-guard.test")), g.live+"/evil.test")
+		}},
+		"certificate changed": {edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.bundle(t, "a-guard.test")
+			return path, put(path+"/fullchain.pem", "x")
+		}},
+		"key gone": {edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.bundle(t, "a-guard.test") + "/privkey.pem"
+			return path, os.Remove(path)
+		}},
+		"document planted": {edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.bundle(t, "a-guard.test") + "/root/index.html"
+			return path, put(path, "x")
+		}},
+		"file beside the key": {edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.bundle(t, "a-guard.test") + "/copy"
+			return path, put(path, "x")
+		}},
+		"bundle removed": {edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.bundle(t, "a-guard.test")
+			return path, os.RemoveAll(path)
+		}},
+		"private key open to all": {alarm: true, edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.bundle(t, "a-guard.test") + "/privkey.pem"
+			return path, os.Chmod(path, 0o644)
+		}},
+		"private key of another group": {alarm: true, edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.bundle(t, "a-guard.test") + "/privkey.pem"
+			return path, os.Chown(path, 0, 1)
+		}},
+		"release changed": {edit: func(t *testing.T, g *guarded) (string, error) {
+			files, err := filepath.Glob(g.current(t) + "/*.conf")
+			return files[0], errors.Join(err, put(files[0], "# x\n"))
+		}},
+		"file planted in the release": {edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.current(t) + "/zz.conf"
+			return path, put(path, "x")
+		}},
+		"manifest changed": {edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.current(t) + "/release.json"
+			return path, put(path, "{}")
+		}},
+		"release removed": {edit: func(t *testing.T, g *guarded) (string, error) {
+			path := g.current(t)
+			return path, os.RemoveAll(path)
+		}},
+		"current removed": {edit: func(_ *testing.T, g *guarded) (string, error) {
+			path := g.state + "/nginx/current"
+			return path, os.Remove(path)
+		}},
+		"releases removed": {edit: func(_ *testing.T, g *guarded) (string, error) {
+			path := g.state + "/nginx"
+			return path, os.RemoveAll(path)
+		}},
+		"ticket key changed": {edit: func(t *testing.T, g *guarded) (string, error) {
+			return g.key(t), put(g.key(t), strings.Repeat("x", 80))
+		}},
+		"ticket keys removed": {edit: func(_ *testing.T, g *guarded) (string, error) {
+			path := g.RunDir + "/tickets"
+			return path, os.RemoveAll(path)
+		}},
+		"ticket key open to all": {alarm: true, edit: func(t *testing.T, g *guarded) (string, error) {
+			return g.key(t), os.Chmod(g.key(t), 0o644)
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGuarded(t, onShared(t, 1, open))
+			folders := []string{g.live, g.state + "/store", g.current(t), g.state + "/nginx/current", g.state + "/nginx/good", g.RunDir + "/tickets"}
+			before, release := tree(t, folders...), g.release(t)
+			path, err := tt.edit(t, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			WantProblem(t, g.AwaitProblem(t, "foreign-edit"), fleet.Warning, path)
+			if tt.alarm {
+				WantProblem(t, g.AwaitProblem(t, "keys-exposed"), fleet.Alarm, path)
+			}
+			testkit.Eventually(t, settle, "the repair", func() error {
+				if path := differ(before, tree(t, folders...)); path != "" {
+					return fmt.Errorf("%s is not as before", path)
+				}
+				return nil
+			})
+			g.AwaitServed(t, g.ca, "a-guard.test", g.a, g.Node)
+			g.AwaitServed(t, g.ca, "b-guard.test", g.b, g.Node)
+			if got := g.release(t); got != release {
+				t.Errorf("release and reloads = %v, want %v as before", got, release)
+			}
+			if err := g.Nginx.Test(t); err != nil {
+				t.Errorf("nginx -t after the repair: %v", err)
+			}
+		})
+	}
+}
