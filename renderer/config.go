@@ -33,11 +33,22 @@ const (
 	StepAnswered    = "answered"
 	StepVerified    = "verified"
 	StepGood        = "good"
+
+	// In place of the last ones, of a release that is taken back.
+	StepTakenBack     = "taken-back" // current names the release before again
+	StepBackSignalled = "back-signalled"
+	StepBackProved    = "back-proved" // or not, in time
+	StepMarkedBad     = "marked-bad"
 )
 
-// Steps lists the steps of Apply in their order.
+// Steps lists the steps of a release that is proved, in their order.
 func Steps() []string {
 	return []string{StepKeysWritten, StepStaged, StepTested, StepFlipped, StepSignalled, StepAnswered, StepVerified, StepGood}
+}
+
+// RollBackSteps lists the steps of taking a release back, in their order.
+func RollBackSteps() []string {
+	return []string{StepTakenBack, StepBackSignalled, StepBackProved, StepMarkedBad}
 }
 
 // Config says where nginx and the state of the renderer are. All paths are

@@ -85,7 +85,7 @@ func killAt(t *testing.T, step string, cfg Config, ring fleet.Ring) {
 	write(t, ringFile, string(raw))
 	text, err := json.Marshal(crash{Step: step, RingFile: ringFile, Config: crashConfig{
 		Binary: cfg.Binary, ConfigFile: cfg.ConfigFile, PIDFile: cfg.PIDFile,
-		StateDir: cfg.StateDir, RunDir: cfg.RunDir, ReleaseAddress: cfg.ReleaseAddress,
+		StateDir: cfg.StateDir, RunDir: cfg.RunDir, ReleaseAddress: cfg.ReleaseAddress, VerifyTimeout: cfg.VerifyTimeout,
 	}})
 	if err != nil {
 		t.Fatal(err)

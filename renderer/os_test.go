@@ -10,6 +10,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/probe"
 	"github.com/tlsfleet/tlsfleet/agent/ticket"
@@ -45,6 +46,7 @@ type crash struct {
 // crashConfig is Config without what cannot be written as JSON.
 type crashConfig struct {
 	Binary, ConfigFile, PIDFile, StateDir, RunDir, ReleaseAddress string
+	VerifyTimeout                                                 time.Duration
 }
 
 func TestMain(m *testing.M) {
@@ -72,6 +74,7 @@ func applyAndDie(text string) error {
 	r, err := New(Config{
 		Binary: c.Config.Binary, ConfigFile: c.Config.ConfigFile, PIDFile: c.Config.PIDFile,
 		StateDir: c.Config.StateDir, RunDir: c.Config.RunDir, ReleaseAddress: c.Config.ReleaseAddress,
+		VerifyTimeout: c.Config.VerifyTimeout,
 		OnStep: func(step string) {
 			if step == c.Step {
 				if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {

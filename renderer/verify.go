@@ -121,6 +121,7 @@ func (r *Renderer) takeBack(ctx context.Context, c *change, master process, caus
 	if err := r.setCurrent(c.back); err != nil {
 		return Outcome{}, errors.Join(cause, err)
 	}
+	r.step(StepTakenBack)
 	r.cfg.Log.Error("release taken back", "release", c.m.Release, "back_to", c.back, "err", cause)
 	result := fleet.ReloadRolledBack
 	err := r.proveBack(ctx, c, master)
@@ -130,9 +131,12 @@ func (r *Renderer) takeBack(ctx context.Context, c *change, master process, caus
 	if err != nil {
 		result, cause = fleet.ReloadFailed, fmt.Errorf("%w; and going back to release %d: %w", cause, c.back, err)
 	}
+	r.step(StepBackProved)
 	o := c.end(result, cause)
 	o.Problems = append(o.Problems, problem(CodeReleaseRolledBack, fleet.Alarm, cause.Error(), hintLog))
-	return o, errors.Join(r.markBad(c.m.Release, cause.Error()), r.collect())
+	err = r.markBad(c.m.Release, cause.Error())
+	r.step(StepMarkedBad)
+	return o, errors.Join(err, r.collect())
 }
 
 const hintLog = "nginx's error log says why the reload failed"
@@ -143,6 +147,7 @@ func (r *Renderer) proveBack(ctx context.Context, c *change, master process) err
 	if err := r.reload(ctx, master); err != nil {
 		return err
 	}
+	r.step(StepBackSignalled)
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.VerifyTimeout)
 	defer cancel()
 	if c.back == 0 {
