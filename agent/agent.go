@@ -51,6 +51,10 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newAgent(cfg, o, st)
+}
+
+func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	r, err := openRenderer(cfg, o)
 	if err != nil {
 		return nil, err

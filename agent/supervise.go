@@ -10,92 +10,84 @@ import (
 )
 
 // Supervise runs an agent from the configuration file until ctx ends. When
-// the file changes, or reload is given, it reads the file again: a sound
-// change takes effect by starting the agent's loops anew inside the process,
-// which touches neither nginx nor the registration; an unsound one is logged
-// and the agent goes on as it is.
+// the file, the keyring or the token file changes, or reload is given, it reads
+// them again: a sound change takes effect by starting the agent's loops anew
+// inside the process, which touches neither nginx nor the registration; an
+// unsound one is logged and the agent goes on as it is, with the keyring and
+// token that it has.
 func Supervise(ctx context.Context, path string, cfg config.Config, reload <-chan struct{}, o Options) error {
-	changed := newWake()
-	changed.give() // the file may have changed since cfg was read from it
-	watching := make(chan error, 1)
-	watchCtx, stopWatch := context.WithCancel(ctx)
-	defer stopWatch()
-	go func() { watching <- config.Watch(watchCtx, path, changed.give) }()
-	for {
-		a, err := New(cfg, o)
-		if err != nil {
-			return err
-		}
-		next, err := runUntilChanged(ctx, a, path, cfg, signals{changed, reload, watching}, o)
-		if err != nil || next == nil {
-			return err
-		}
-		if err := trial(*next, o); err != nil {
-			o.Log.Error("configuration not usable, keeping the old one", "file", path, "err", err)
-			continue
-		}
-		cfg = *next
-		if o.NewLog != nil {
-			o.Log = o.NewLog(cfg.Log)
-		}
-		o.Log.Info("configuration changed", "file", path)
-	}
-}
-
-// trial checks what only a start can: keyring, folders, socket.
-func trial(cfg config.Config, o Options) error {
-	a, err := New(cfg, o)
+	s, err := prepare(cfg, o)
 	if err != nil {
 		return err
 	}
-	err = status.Check(cfg.Socket, cfg.SocketGroup)
-	if c := cfg.Certificates; c.GatewaySocket != "" {
-		err = errors.Join(err, status.Check(c.GatewaySocket, c.GatewayGroup))
+	for {
+		a, err := s.agent(o)
+		if err != nil {
+			return err
+		}
+		next, err := runUntilChanged(ctx, a, path, s, reload, o)
+		if err != nil || next == nil {
+			return err
+		}
+		if err := next.trial(o); err != nil {
+			s.log.Error("configuration not usable, keeping the old one", "file", path, "err", err)
+			continue
+		}
+		s = *next
+		s.log.Info("configuration changed", "file", path)
 	}
-	return errors.Join(err, a.Close())
 }
 
-type signals struct {
-	changed  <-chan struct{}
-	reload   <-chan struct{}
-	watching <-chan error
+// trial checks what only a start can: folders, socket.
+func (s setup) trial(o Options) error {
+	a, err := s.agent(o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(status.Check(s.cfg.Socket, s.cfg.SocketGroup), a.Close())
 }
 
-// runUntilChanged runs the agent and returns the new configuration when there
-// is one, or nil when ctx has ended.
-func runUntilChanged(ctx context.Context, a *Agent, path string, cfg config.Config, s signals, o Options) (next *config.Config, err error) {
+// runUntilChanged runs the agent and returns the new setup when there is one,
+// or nil when ctx has ended.
+func runUntilChanged(ctx context.Context, a *Agent, path string, s setup, reload <-chan struct{}, o Options) (next *setup, err error) {
 	runCtx, stop := context.WithCancel(ctx)
 	defer stop()
+	changed, watched := s.watch(runCtx, path)
 	ran := make(chan error, 1)
 	go func() { ran <- a.Run(runCtx) }()
-	halt := func(cause error) error {
+	halt := func() error {
 		stop()
-		return errors.Join(cause, <-ran, a.Close())
+		watched()
+		return errors.Join(<-ran, a.Close())
 	}
 	for {
-		asked := false // by a person: keyring and token file may have changed
+		asked := false // by a person: other files that are named may have changed
 		select {
 		case err := <-ran:
+			stop()
+			watched()
 			return nil, errors.Join(err, a.Close())
-		case err := <-s.watching:
-			if ctx.Err() != nil {
-				return nil, halt(nil)
-			}
-			o.Log.Error("configuration file not watched any more, SIGHUP still reads it", "file", path, "err", err)
-			s.watching = nil
-			continue
-		case <-s.changed:
-		case <-s.reload:
+		case <-changed:
+		case <-reload:
 			asked = true
 		}
 		fresh, err := config.Load(path)
-		switch {
-		case err != nil:
-			o.Log.Error("configuration refused, keeping the old one", "file", path, "err", err)
-		case reflect.DeepEqual(fresh, cfg) && !asked:
-			o.Log.Debug("configuration read again, nothing changed", "file", path)
-		default:
-			return &fresh, halt(nil)
+		if err != nil {
+			s.log.Error("configuration refused, keeping the old one", "file", path, "err", err)
+			continue
 		}
+		if !asked && reflect.DeepEqual(fresh, s.cfg) && secretsOf(fresh) == s.secrets {
+			s.log.Debug("configuration read again, nothing changed", "file", path)
+			continue
+		}
+		if o.NewLog != nil {
+			o.Log = o.NewLog(fresh.Log)
+		}
+		to, err := prepare(fresh, o)
+		if err != nil {
+			s.log.Error("configuration not usable, keeping the old one", "file", path, "err", err)
+			continue
+		}
+		return &to, halt()
 	}
 }

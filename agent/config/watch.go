@@ -21,8 +21,9 @@ const (
 	lookAgain = time.Minute            // in case the kernel told nothing, as on network file systems
 )
 
-// Watch calls changed, one call at a time, each time the content of the file
-// at path has become another one since Watch began or since the last call. It
+// Watch calls changed, one call at a time, once as soon as it watches, for what
+// happened to the file at path before, and then each time its content has
+// become another one since the last call. It
 // follows editors that rename, writers in place and swapped symbolic links, as
 // Kubernetes mounts them. A file that is missing or unreadable is no change.
 // It works for any file and returns nil when ctx ends.
@@ -38,6 +39,7 @@ func Watch(ctx context.Context, path string, changed func()) error {
 	w := &watch{path: path, fs: fs}
 	if err = w.follow(); err == nil {
 		w.differs()
+		changed()
 		err = w.loop(ctx, changed)
 	}
 	if cerr := fs.Close(); cerr != nil {

@@ -23,7 +23,7 @@ var errSlowStop = errors.New("not everything stopped in time; the next start men
 
 func agentCommand() *cli.Command {
 	return leaf("agent", "run the agent beside nginx",
-		"Follows the fleet in Consul and keeps this host's nginx on it. SIGHUP and a change of the\nconfiguration file reload the configuration; SIGTERM stops. nginx is left as it is.",
+		"Follows the fleet in Consul and keeps this host's nginx on it. SIGHUP and a change of the\nconfiguration file, keyring_file or token_file reload the configuration; SIGTERM stops. nginx is left as it is.",
 		[]cli.Flag{configFlag()}, runAgent)
 }
 
