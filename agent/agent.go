@@ -151,13 +151,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// rememberOld looks once at the events that Consul has buffered, so that what
-// watch handlers bring of them is not taken for new.
+// rememberOld looks at the events that Consul has buffered, so that what watch
+// handlers bring of them is not taken for new.
 func (a *Agent) rememberOld(ctx context.Context) error {
-	events, err := a.store.Events(ctx)
-	if err != nil {
-		a.log.Debug("old events not readable", "err", err)
-	} else {
+	if events, ok := a.store.AwaitEvents(ctx); ok {
 		a.hub.baseline(events)
 	}
 	<-ctx.Done()

@@ -39,38 +39,36 @@ type hub struct {
 }
 
 // Accept takes events that a watch handler handed over: the whole buffer of
-// Consul, again and again. An empty one says that all that follows are new.
+// Consul, again and again.
 func (h *hub) Accept(events []fleet.Event) error {
 	h.log.Debug("events handed over", "count", len(events))
-	h.take(events, len(events) > 1)
+	h.observe(events)
 	return nil
 }
 
 // baseline takes the buffer as it was when the agent started, for an agent
 // that only handlers bring events: nothing in it is new, unless the agent
-// remembers an earlier run.
+// remembers an earlier look.
 func (h *hub) baseline(events []fleet.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.primed {
-		h.note(events, true)
+		h.note(events)
 	}
 }
 
-// observe takes the buffer as the agent's own watch reads it.
-func (h *hub) observe(events []fleet.Event) { h.take(events, true) }
-
-func (h *hub) take(events []fleet.Event, baseline bool) {
+// observe takes the buffer as the agent's own watch reads it, or as a handler
+// was given it.
+func (h *hub) observe(events []fleet.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.note(events, baseline)
+	h.note(events)
 }
 
 // note keeps what is new; the caller holds the lock. A first look with nothing
-// remembered cannot tell old from new: it only remembers, if baseline says
-// that old ones are likely.
-func (h *hub) note(events []fleet.Event, baseline bool) {
-	onlyRemember := !h.primed && baseline
+// remembered, whoever brings it, cannot tell old from new: it only remembers.
+func (h *hub) note(events []fleet.Event) {
+	onlyRemember := !h.primed
 	news := !h.primed
 	h.primed = true
 	var refused []fleet.Problem
@@ -87,7 +85,7 @@ func (h *hub) note(events []fleet.Event, baseline bool) {
 		news = true
 		switch {
 		case onlyRemember:
-			h.log.Debug("event is older than this agent", "event", e.Name, "event_id", e.ID)
+			h.log.Info("event taken for one from before this node's first start", "event", e.Name, "event_id", e.ID)
 		case err != nil:
 			h.log.Warn("event refused", "event", e.Name, "event_id", e.ID, "err", err)
 			refused = append(refused, fleet.Problem{Code: "event-refused", Severity: fleet.Warning, Message: err.Error()})

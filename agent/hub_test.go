@@ -141,6 +141,25 @@ func TestHubTakesABurstForNewAfterAnEmptyList(t *testing.T) {
 	pending(t, h, 2, "a handler's empty list, then two events at once")
 }
 
+func TestHubTakesTheFirstListOfAHandlerForOld(t *testing.T) {
+	for _, count := range []int{1, 2} {
+		h := newHub(t, t.TempDir())
+		var events []fleet.Event
+		for n := range count {
+			events = append(events, rotateEvent(n))
+		}
+		if err := h.Accept(events); err != nil {
+			t.Fatal(err)
+		}
+		pending(t, h, 0, "a handler's first list, before Consul was read")
+		h.baseline(append(events, rotateEvent(8))) // read late: there was a look before
+		if err := h.Accept(append(events, rotateEvent(8), rotateEvent(9))); err != nil {
+			t.Fatal(err)
+		}
+		pending(t, h, 2, "then two new ones")
+	}
+}
+
 func TestHubBaselineIsOnlyForTheFirstStart(t *testing.T) {
 	dir := t.TempDir()
 	h := newHub(t, dir)

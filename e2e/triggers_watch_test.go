@@ -156,6 +156,46 @@ func TestEventsFromBeforeTheFirstStartAreOld(t *testing.T) {
 	}
 }
 
+// TestFirstListOfAHandlerIsOldWithConsulAway brings an old event to an agent
+// that has never seen Consul's.
+func TestFirstListOfAHandlerIsOldWithConsulAway(t *testing.T) {
+	t.Parallel()
+	f := NewFleet(t, FleetOptions{Nodes: 1, Idle: true, Settings: Settings{"ticket.watch_events": false, "consul.address": "127.0.0.1:1"}})
+	n := f.Nodes[0]
+	f.fire(t, rotateEvent, nil)
+	n.Nginx.Start(t)
+	n.StartAgent(t)
+	AwaitLog(t, n.Agent, "old events not readable")
+	n.WatchByConsul(t, rotateEvent)
+	AwaitLog(t, n.Agent, "events handed over", "count=1")
+	delete(n.Settings, "consul.address")
+	n.WriteConfig(t)
+	f.AwaitProved(t, 1)
+	f.WantSettled(t, 1)
+	f.fire(t, rotateEvent, nil)
+	f.AwaitProved(t, 3)
+	f.WantSettled(t, 3)
+}
+
+// TestOldEventsAreReadOnceConsulIsBack starts a node for the first time while
+// Consul hangs.
+func TestOldEventsAreReadOnceConsulIsBack(t *testing.T) {
+	t.Parallel()
+	f := NewFleet(t, FleetOptions{Nodes: 1, Idle: true, Settings: Settings{"ticket.watch_events": false}})
+	n := f.Nodes[0]
+	f.fire(t, rotateEvent, nil)
+	n.Nginx.Start(t)
+	f.Consul.Freeze(t)
+	n.StartAgent(t)
+	AwaitLog(t, n.Agent, "old events not readable")
+	f.Consul.Thaw(t)
+	AwaitLog(t, n.Agent, "event taken for one from before this node's first start")
+	f.fire(t, rotateEvent, nil)
+	n.WatchByConsul(t, rotateEvent) // brings both
+	f.AwaitProved(t, 2)
+	f.WantSettled(t, 2)
+}
+
 func TestHandleEventWithoutAgent(t *testing.T) {
 	t.Parallel()
 	f := NewFleet(t, FleetOptions{Nodes: 1, Idle: true})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/tlsfleet/tlsfleet/agent/consul"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
@@ -17,6 +18,23 @@ func (s *Store) Events(ctx context.Context) ([]fleet.Event, error) {
 	defer cancel()
 	list, _, err := s.events(new(api.QueryOptions).WithContext(ctx))
 	return list, err
+}
+
+// AwaitEvents is Events, asked again after growing pauses until there is an
+// answer; false if ctx ends before.
+func (s *Store) AwaitEvents(ctx context.Context) ([]fleet.Event, bool) {
+	pause := consul.BackOff(s.pace.MinRetry, s.pace.MaxRetry)
+	for {
+		events, err := s.Events(ctx)
+		if err == nil {
+			return events, true
+		}
+		if ctx.Err() != nil {
+			return nil, false
+		}
+		s.log.Debug("old events not readable", "err", err)
+		consul.Pause(ctx, pause.NextBackOff())
+	}
 }
 
 func (s *Store) events(q *api.QueryOptions) ([]fleet.Event, *api.QueryMeta, error) {
