@@ -50,7 +50,7 @@ type tlsRig struct {
 	addr string
 }
 
-func newTLSRig(t *testing.T, o testkit.NginxOptions, change ...func(*Config)) *tlsRig {
+func newTLSRig(t testing.TB, o testkit.NginxOptions, change ...func(*Config)) *tlsRig {
 	t.Helper()
 	addr := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t, "127.0.0.1"))
 	if o.User == "" {
@@ -88,7 +88,7 @@ func (g *tlsRig) servers(names NameMode, list ...string) TLSServers {
 	return TLSServers{Mode: TLSVariable, Names: names, List: list, Listen: []string{g.addr + " ssl"}}
 }
 
-func (g *tlsRig) serve(t *testing.T, servers TLSServers) Outcome {
+func (g *tlsRig) serve(t testing.TB, servers TLSServers) Outcome {
 	t.Helper()
 	rel := ringRelease(newRing(t, 1))
 	rel.TLS = servers

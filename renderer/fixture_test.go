@@ -21,7 +21,7 @@ type rig struct {
 	nginx *testkit.Nginx
 }
 
-func newRig(t *testing.T, o testkit.NginxOptions, change ...func(*Config)) *rig {
+func newRig(t testing.TB, o testkit.NginxOptions, change ...func(*Config)) *rig {
 	t.Helper()
 	n := testkit.NewNginx(t, o)
 	cfg := Config{
@@ -37,7 +37,7 @@ func newRig(t *testing.T, o testkit.NginxOptions, change ...func(*Config)) *rig 
 	return &rig{Renderer: open(t, cfg), nginx: n}
 }
 
-func open(t *testing.T, cfg Config) *Renderer {
+func open(t testing.TB, cfg Config) *Renderer {
 	t.Helper()
 	r, err := New(cfg, &probe.Prober{})
 	if err != nil {
@@ -64,7 +64,7 @@ func (g *rig) reopen(t *testing.T, change ...func(*Config)) {
 	g.Renderer = open(t, cfg)
 }
 
-func (g *rig) apply(t *testing.T, rel Release) Outcome {
+func (g *rig) apply(t testing.TB, rel Release) Outcome {
 	t.Helper()
 	o, err := g.Apply(t.Context(), rel)
 	if err != nil {
@@ -83,7 +83,7 @@ func (g *rig) recover(t *testing.T) Outcome {
 }
 
 // mustProve applies a release that nothing stands in the way of.
-func (g *rig) mustProve(t *testing.T, rel Release) Outcome {
+func (g *rig) mustProve(t testing.TB, rel Release) Outcome {
 	t.Helper()
 	o := g.apply(t, rel)
 	if o.Reload.Result != fleet.ReloadOK || !o.Proved {

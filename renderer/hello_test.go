@@ -16,6 +16,11 @@ var errRefused = errors.New("handshake refused")
 // helloLeaf sends a ClientHello of TLS 1.2 with a server name that no TLS
 // library would send ("" for none at all), and returns the leaf that is shown.
 func helloLeaf(addr, sni string) (leaf string, err error) {
+	return leafFor(addr, clientHello(serverNames(sni)))
+}
+
+// leafFor sends one record with a ClientHello and returns the leaf that is shown.
+func leafFor(addr string, hello []byte) (leaf string, err error) {
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
 	if err != nil {
 		return "", err
@@ -24,7 +29,7 @@ func helloLeaf(addr, sni string) (leaf string, err error) {
 	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return "", err
 	}
-	if _, err := conn.Write(clientHello(sni)); err != nil {
+	if _, err := conn.Write(hello); err != nil {
 		return "", err
 	}
 	var flight []byte // handshake messages of the server
@@ -67,15 +72,32 @@ func leafIn(messages []byte) string {
 	return ""
 }
 
-// clientHello is one TLS record (RFC 5246, section 7.4.1.2).
-func clientHello(sni string) []byte {
-	u16 := func(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
+// u16 is b with its length in two bytes in front.
+func u16(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
+
+// serverNames is the extension server_name for some names (RFC 6066, section
+// 3); nil for none at all.
+func serverNames(names ...string) (body []byte) {
+	for _, n := range names {
+		if n != "" {
+			body = append(append(body, 0), u16([]byte(n))...)
+		}
+	}
+	if body == nil {
+		return nil
+	}
+	return u16(body)
+}
+
+// clientHello is one TLS record (RFC 5246, section 7.4.1.2) with a body of the
+// extension server_name; nil for none.
+func clientHello(serverName []byte) []byte {
 	extension := func(kind uint16, body []byte) []byte {
 		return append(binary.BigEndian.AppendUint16(nil, kind), u16(body)...)
 	}
 	var extensions []byte
-	if sni != "" {
-		extensions = extension(0, u16(append([]byte{0}, u16([]byte(sni))...)))
+	if serverName != nil {
+		extensions = extension(0, serverName)
 	}
 	extensions = append(extensions, extension(10, u16([]byte{0, 23}))...)               // P-256
 	extensions = append(extensions, extension(11, []byte{1, 0})...)                     // uncompressed points
