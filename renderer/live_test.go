@@ -51,6 +51,29 @@ func TestSetLiveRefusesNamesThatEscape(t *testing.T) {
 	}
 }
 
+// FuzzLiveFolder has any name from KV: what becomes a path is one entry of its
+// folder, and tells its name again.
+func FuzzLiveFolder(f *testing.F) {
+	for _, name := range []string{"a.test", "*.a.test", "+.a.test", "..", "a..b", "../x", "%2e%2e", "a/b.test", "a\x00.test", "$host", "*.*.com", "xn--bcher-kva.test", ".test"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		folder, err := LiveFolder(name)
+		if err != nil {
+			if folder != "" || !errors.Is(err, fleet.ErrDomain) {
+				t.Fatalf("LiveFolder(%q) = %q, %v, want no folder and %v", name, folder, err, fleet.ErrDomain)
+			}
+			return
+		}
+		if filepath.Base(folder) != folder || !filepath.IsLocal(folder) || strings.ContainsAny(folder, "*\x00$;{} \n") || len(folder) > 255 {
+			t.Fatalf("LiveFolder(%q) = %q, want one plain entry of a folder", name, folder)
+		}
+		if again, ok := liveName(folder); !ok || again != name {
+			t.Fatalf("liveName(%q) = %q, %t, want %q", folder, again, ok, name)
+		}
+	})
+}
+
 func (g *rig) entries(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
