@@ -214,7 +214,7 @@ func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
 		f.log.Error("names vanished from the inventory without a tombstone, keeping them", "shard", r.Shard.Number, "names", plan.Lost)
 		return []fleet.Problem{{Code: "names-lost", Severity: fleet.Alarm,
 			Message: fmt.Sprintf("%d names vanished from shard %d without being removed, %s first: keeping them", len(plan.Lost), r.Shard.Number, plan.Lost[0]),
-			Hint:    "import them again, or remove them by tlsfleet cert remove"}}
+			Hint:    "import them again; to be rid of them, remove them after that by tlsfleet cert remove"}}
 	}
 	if err := f.renderer.SaveInventory(shardCopy(r.Shard.Number), r.Sealed); err != nil {
 		return []fleet.Problem{unsaved(err)}

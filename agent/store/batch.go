@@ -68,11 +68,16 @@ func (b *batch) add(g shardEdit) (fits bool) {
 		b.refused = append(b.refused, err)
 		return true
 	}
-	if frameOps+len(next.objects)+len(next.shards) > maxOps || frameBody+next.size > maxBody {
+	if next.tooLarge() {
 		return false
 	}
 	*b = *next
 	return true
+}
+
+// tooLarge reports whether Consul would refuse the transaction.
+func (b *batch) tooLarge() bool {
+	return frameOps+len(b.objects)+len(b.shards) > maxOps || frameBody+b.size > maxBody
 }
 
 // clone is a copy that can be given up.
