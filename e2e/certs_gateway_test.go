@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/user"
@@ -66,7 +67,13 @@ func TestGatewayWithoutConsulOrAgent(t *testing.T) {
 	breaks(proxy, testkit.Rule{Fault: testkit.Cut})
 	f.AwaitServed(t, ca, "a-away.test", a, n)
 	n.Agent.Stop(t)
-	f.WantServed(t, ca, "with the agent away", "a-away.test", a, n)
+	testkit.Eventually(t, settle, "a handshake for which the agent was asked in vain", func() error {
+		f.WantServed(t, ca, "with the agent away", "a-away.test", a, n)
+		if !strings.Contains(n.Nginx.ErrorLog(), "tlsfleet: certificate of a-away.test") {
+			return errors.New("nginx has not asked")
+		}
+		return nil
+	})
 	f.AwaitRefused(t, ca, "b-away.test", n)
 	n.StartAgent(t)
 	f.AwaitServed(t, ca, "b-away.test", b, n)
