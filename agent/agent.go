@@ -65,12 +65,17 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
+	book, err := openLedger(cfg.StateDir)
+	if err != nil {
+		o.Log.Warn("certificates in quarantine forgotten, trying them again", "err", err)
+	}
 	v := &view{node: cfg.Node, version: o.Version, problems: probs, changed: reportWake.give}
 	a := &Agent{
 		cfg: cfg, log: o.Log, store: st, renderer: r, hub: h, view: v,
 		certs: &certFollower{
 			log: o.Log.Named("certs"), store: st, renderer: r, view: v, problems: probs,
 			maxLoss: float64(cfg.Certificates.MaxLossPercent) / 100, keep: cfg.Certificates.KeepReplaced,
+			ledger: book, refused: blames{wake: newWake()},
 		},
 		follower: &follower{
 			log: o.Log.Named("follow"), store: st, renderer: r, view: v, problems: probs,
@@ -96,6 +101,11 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		a.certs.demand = newDemand(a.certs, int64(cfg.Certificates.OnDemandMiB)<<20, o.Log.Named("gateway"))
 		a.gateway.demand = a.certs.demand
 	}
+	a.certs.proof = &certProver{
+		log: o.Log.Named("certs"), renderer: r, prober: &probe.Prober{}, served: &a.certs.served,
+		wake: newWake(), told: newWake(), found: map[string]finding{}, later: map[string]time.Time{},
+	}
+	a.follower.refused, a.follower.released = a.certs.refused.put, a.certs.proof.release
 	a.follower.recovered = make(chan struct{})
 	a.certs.begin = a.follower.recovered
 	a.guard = newGuard(a, probs)
@@ -122,6 +132,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	add("follow the ring", a.follower.Run)
 	add("follow the certificates", a.certs.Run)
 	add("guard the folders", a.guard.Run)
+	add("look at certificates", a.certs.proof.Run)
 	add("register in consul", a.presence.Register)
 	add("report to consul", a.presence.Report)
 	add("serve the socket", func(ctx context.Context) error {

@@ -18,7 +18,7 @@ func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, fa
 	ready, failed = map[fleet.Hash]bool{}, map[fleet.Hash]error{}
 	wanted := map[fleet.Hash]bool{}
 	for _, e := range f.todo {
-		if !e.Removed {
+		if !e.Removed && !f.kept(e) {
 			wanted[e.Bundle] = true
 		}
 	}

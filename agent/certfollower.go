@@ -32,10 +32,13 @@ type certFollower struct {
 	view     *view
 	problems *problems
 	maxLoss  float64
-	keep     time.Duration                              // replaced bundles stay on disk for so long
-	begin    <-chan struct{}                            // closed when the node has mended what a crash left behind
-	loaded   func()                                     // told when the names served are known
-	changed  func(context.Context, handlers.CertChange) // told after files have changed
+	keep     time.Duration                                      // replaced bundles stay on disk for so long
+	begin    <-chan struct{}                                    // closed when the node has mended what a crash left behind
+	loaded   func()                                             // told when the names served are known
+	changed  func(context.Context, handlers.CertChange) certUse // told after files have changed
+	proof    *certProver
+	refused  blames // certificates that a release was refused for
+	ledger   *ledger
 	suspects *suspects
 	edits    *edits
 
@@ -45,10 +48,14 @@ type certFollower struct {
 	todo      map[string]fleet.Entry // names whose files are not yet as wanted
 	target    *store.HeadRecord      // head to follow, until all its shards are here
 	wait      time.Duration
+	again     bool // to act at once, because a name has to be served otherwise than a moment ago
 	next      time.Time
-	waste     time.Time // when to look for bundles that nothing names; zero: there are none
-	littered  bool      // there may be more of them than waste is for
-	collected time.Time // last look for them
+	doubts    map[string]string     // names on trial that were looked for in vain, with why
+	spared    map[string]fleet.Hash // bundles that fail as the ones before them do
+	lost      map[int][]string      // names that vanished from a shard, kept
+	waste     time.Time             // when to look for bundles that nothing names; zero: there are none
+	littered  bool                  // there may be more of them than waste is for
+	collected time.Time             // last look for them
 	served    served
 	known     directory
 
@@ -71,6 +78,7 @@ func (f *certFollower) Run(ctx context.Context) error {
 		return err
 	}
 	f.loaded()
+	f.resume(ctx)
 	watched := make(chan error, 1)
 	go func() { watched <- f.store.WatchHead(ctx, f.mail.put) }()
 	timer := time.NewTimer(0)
@@ -85,6 +93,10 @@ func (f *certFollower) Run(ctx context.Context) error {
 			f.view.count(f.served.count())
 		case <-f.suspects.wake:
 			f.mend(ctx)
+		case <-f.proof.told:
+			f.judge()
+		case <-f.refused.wake:
+			f.refuse(f.refused.take())
 		case <-timer.C:
 			if again := f.mending.again; !again.IsZero() && !time.Now().Before(again) {
 				f.mend(ctx)
@@ -148,15 +160,20 @@ func (f *certFollower) act(ctx context.Context) {
 	if time.Now().Before(f.next) {
 		return
 	}
+	f.again = false
 	var errs []fleet.Problem
 	if f.target != nil {
 		errs = f.follow(ctx, *f.target)
 	}
-	errs = append(errs, f.write(ctx)...)
+	errs = append(append(errs, f.write(ctx)...), f.vanished()...)
 	if ctx.Err() != nil {
 		return
 	}
 	f.problems.replace("inventory", errs...)
+	if f.again {
+		f.wait, f.next = 0, time.Time{}
+		return
+	}
 	if f.target == nil && len(f.todo) == 0 {
 		f.wait, f.next = 0, time.Now().Add(certRetryMax)
 		return
@@ -209,12 +226,9 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 // take makes a shard the wanted state of its names.
 func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
 	before := f.shards[r.Shard.Number]
-	plan := handlers.PlanShard(before, r.Shard)
-	if len(plan.Lost) > 0 {
-		f.log.Error("names vanished from the inventory without a tombstone, keeping them", "shard", r.Shard.Number, "names", plan.Lost)
-		return []fleet.Problem{{Code: "names-lost", Severity: fleet.Alarm,
-			Message: fmt.Sprintf("%d names vanished from shard %d without being removed, %s first: keeping them", len(plan.Lost), r.Shard.Number, plan.Lost[0]),
-			Hint:    "import them again; to be rid of them, remove them after that by tlsfleet cert remove"}}
+	lost := handlers.PlanShard(before, r.Shard).Lost
+	if len(lost) > 0 {
+		f.log.Error("names vanished from the inventory without a tombstone, keeping them", "shard", r.Shard.Number, "names", lost)
 	}
 	if err := f.renderer.SaveInventory(shardCopy(r.Shard.Number), r.Sealed); err != nil {
 		return []fleet.Problem{unsaved(err)}
@@ -223,6 +237,7 @@ func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
 	f.known.put(r.Shard)
 	f.head.Shards[r.Shard.Number] = r.Shard.Epoch
 	f.want(r.Shard)
+	f.miss(r.Shard, append(lost, f.lost[r.Shard.Number]...))
 	return nil
 }
 
@@ -230,15 +245,20 @@ func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
 // demand wants nothing new.
 func (f *certFollower) want(s inventory.Shard) {
 	for _, e := range s.Entries {
-		have, served := f.served.bundle(e.Name)
-		if !served && f.demand != nil {
-			delete(f.todo, e.Name)
-			continue
-		}
-		if served == e.Removed || served && (have != e.Bundle || f.mending.damaged[have]) || !e.Removed && f.served.leaving(e.Name) {
-			f.todo[e.Name] = e
-		} else {
-			delete(f.todo, e.Name)
-		}
+		f.wantEntry(e)
+	}
+}
+
+func (f *certFollower) wantEntry(e fleet.Entry) {
+	e = f.ledger.aim(e)
+	have, served := f.served.bundle(e.Name)
+	if !served && f.demand != nil {
+		delete(f.todo, e.Name)
+		return
+	}
+	if served == e.Removed || served && (have != e.Bundle || f.mending.damaged[have]) || !e.Removed && f.served.leaving(e.Name) {
+		f.todo[e.Name] = e
+	} else {
+		delete(f.todo, e.Name)
 	}
 }

@@ -24,6 +24,7 @@ func shardCopy(n int) string { return strconv.Itoa(n) }
 // opened is fetched again.
 func (f *certFollower) load(ctx context.Context) error {
 	f.shards, f.todo = map[int]inventory.Shard{}, map[string]fleet.Entry{}
+	f.doubts, f.spared, f.lost = map[string]string{}, map[string]fleet.Hash{}, map[int][]string{}
 	copies, err := f.renderer.Inventory()
 	if err != nil {
 		f.log.Error("own copy of the inventory not read in full, reading the rest afresh", "err", err)
@@ -59,12 +60,15 @@ func (f *certFollower) load(ctx context.Context) error {
 			f.served.leave(name)
 		}
 	}
+	f.missAll()
 	f.publish()
 	f.known.ready(f.head.Epoch > 0 && f.head.Shards == head.Shards)
 	if f.demand != nil {
 		f.demand.recount()
 	}
 	f.waste = time.Now().Add(f.keep)
+	f.ledger.dirty = true
+	f.keepLedger()
 	f.log.Debug("inventory loaded", "epoch", f.head.Epoch, "names", f.served.count(), "waiting", len(f.todo))
 	return ctx.Err()
 }
@@ -119,7 +123,7 @@ func (f *certFollower) collect() {
 		f.littered, f.waste = false, time.Now().Add(f.keep)
 	}
 	f.collected = time.Now()
-	n, err := f.renderer.CollectBundles(f.keep)
+	n, err := f.renderer.CollectBundles(f.keep, f.ledger.spare()...)
 	if err != nil {
 		f.log.Warn("replaced certificates not removed", "err", err)
 		f.waste = time.Now().Add(f.keep)

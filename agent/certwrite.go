@@ -23,7 +23,7 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	began := time.Now()
 	ready, failed := f.fetch(ctx)
 	maps.DeleteFunc(f.mending.damaged, func(hash fleet.Hash, _ bool) bool { return ready[hash] })
-	flips, had := map[string]fleet.Hash{}, map[string]bool{}
+	flips, before := map[string]fleet.Hash{}, map[string]fleet.Hash{}
 	var change handlers.CertChange
 	var drops []string
 	for name, e := range f.todo {
@@ -33,9 +33,11 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 			if f.served.leave(name) {
 				change.Dropped = append(change.Dropped, name)
 			}
-		case ready[e.Bundle]:
-			_, served := f.served.bundle(name)
-			flips[name], had[name] = e.Bundle, served && !f.served.leaving(name)
+		case ready[e.Bundle] || f.kept(e):
+			flips[name] = e.Bundle
+			if have, served := f.served.bundle(name); served && !f.served.leaving(name) {
+				before[name] = have
+			}
 		}
 	}
 	setErr, dropErr := f.renderer.SetLive(flips), f.renderer.DropLive(drops...)
@@ -45,7 +47,8 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	for name, hash := range flips {
 		switch now, _ := f.served.bundle(name); {
 		case now != hash:
-		case had[name]:
+			delete(flips, name)
+		case !before[name].IsZero():
 			change.Replaced = append(change.Replaced, name)
 		default:
 			change.Added = append(change.Added, name)
@@ -53,17 +56,17 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	}
 	f.log.Info("certificates followed", "epoch", f.head.Epoch, "added", len(change.Added), "replaced", len(change.Replaced),
 		"dropped", len(change.Dropped), "waiting", len(f.todo), "took", time.Since(began).Round(time.Microsecond), "err", err)
-	f.tell(ctx, change)
+	f.try(ctx, flips, before, f.tell(ctx, change))
 	return f.failures(failed, setErr, dropErr)
 }
 
 // tell passes on what has changed, if anything has.
-func (f *certFollower) tell(ctx context.Context, c handlers.CertChange) {
+func (f *certFollower) tell(ctx context.Context, c handlers.CertChange) certUse {
 	if len(c.Added)+len(c.Replaced)+len(c.Dropped) == 0 {
-		return
+		return certUse{}
 	}
 	slices.Sort(c.Added)
 	slices.Sort(c.Replaced)
 	slices.Sort(c.Dropped)
-	f.changed(ctx, c)
+	return f.changed(ctx, c)
 }

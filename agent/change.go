@@ -19,6 +19,7 @@ type change struct {
 	u           float64 // this batch's place in the splay
 	due         time.Time
 	attempt     int
+	blamed      bool // refused for certificates, so that it is due once they are taken back
 }
 
 // decide plans for a ring that was read.
@@ -80,6 +81,9 @@ func (f *follower) renew(reason string) {
 	if c := f.change; c != nil {
 		c.last = time.Now()
 		c.release.Reason += ", " + reason
+		if c.blamed {
+			c.due, c.blamed = c.last, false
+		}
 		if c.attempt == 0 {
 			c.due = f.pace.Due(c.first, c.last, f.prev, c.release.Urgent, c.u)
 		}

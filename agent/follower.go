@@ -34,6 +34,8 @@ type follower struct {
 	ringRead   func()                     // called after every ring that was read
 	tls        func() renderer.TLSServers // what a release serves besides the ring
 	asked      reloadRequest
+	refused    func(renderer.Refusal) // told which certificates nginx refused a release for
+	released   func(began time.Time)  // told of a release that is in place
 	foreign    *releaseSuspect
 	edits      *edits
 	fight      fight

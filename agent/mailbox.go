@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
 // wake is a signal that many may give and one waits for: giving it twice
@@ -73,4 +76,34 @@ func (q *reloadRequest) take() string {
 	reason := strings.Join(q.reasons, ", ")
 	q.reasons = nil
 	return reason
+}
+
+// blames collects the certificates that nginx refused releases for, until
+// they are taken.
+type blames struct {
+	wake wake
+
+	mu  sync.Mutex
+	all renderer.Refusal
+}
+
+func (q *blames) put(r renderer.Refusal) {
+	if len(r) == 0 {
+		return
+	}
+	q.mu.Lock()
+	if q.all == nil {
+		q.all = renderer.Refusal{}
+	}
+	maps.Copy(q.all, r)
+	q.mu.Unlock()
+	q.wake.give()
+}
+
+func (q *blames) take() renderer.Refusal {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := q.all
+	q.all = nil
+	return all
 }

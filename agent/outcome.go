@@ -16,16 +16,20 @@ func (f *follower) apply(ctx context.Context) {
 	if err := f.accept(c.epoch); err != nil {
 		f.log.Error("epoch not recorded", "epoch", c.epoch, "err", err)
 	}
+	c.blamed = false
 	f.log.Debug("applying", "reason", c.release.Reason, "epoch", c.epoch)
 	c.release.TLS = f.tls()
+	began := time.Now()
 	out, err := f.renderer.Apply(ctx, c.release)
 	f.prev = time.Now()
 	done := f.finish(ctx, out, err)
 	if done {
 		f.change = nil
+		f.released(began)
 		return
 	}
 	c.attempt++
+	c.blamed = len(out.Refused) > 0
 	wait := min(retryFirst<<min(c.attempt-1, 10), retryMost)
 	c.due = time.Now().Add(wait)
 	f.log.Warn("release not applied", "reason", c.release.Reason, "result", string(out.Reload.Result), "attempt", c.attempt, "next", wait, "err", err)
@@ -77,6 +81,7 @@ func (f *follower) finish(ctx context.Context, out renderer.Outcome, err error) 
 	if ctx.Err() != nil {
 		return false // stopping: what is half done is mended at the next start
 	}
+	f.refused(out.Refused)
 	done := inPlace(out, err)
 	switch {
 	case done:

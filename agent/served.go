@@ -106,3 +106,19 @@ func (s *served) wildcards() map[string]bool {
 	defer s.mu.Unlock()
 	return maps.Clone(s.wild)
 }
+
+// few is some names with their bundles, except those that are going and some.
+func (s *served) few(most int, except func(name string) bool) map[string]fleet.Hash {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	some := map[string]fleet.Hash{}
+	for name, hash := range s.live { // in no order
+		if len(some) >= most {
+			break
+		}
+		if !s.going[name] && !except(name) {
+			some[name] = hash
+		}
+	}
+	return some
+}

@@ -63,8 +63,15 @@ func (t *tlsServing) compare() {
 	}
 }
 
+// certUse is what nginx does with certificates that have changed.
+type certUse struct {
+	rendered bool            // tlsfleet renders servers for them
+	held     map[string]bool // nginx loads these when it reads its configuration
+	reload   bool            // nginx serves them after a reload
+}
+
 // changed plans what a change of files needs, and asks for it.
-func (t *tlsServing) changed(ctx context.Context, c handlers.CertChange) {
+func (t *tlsServing) changed(ctx context.Context, c handlers.CertChange) certUse {
 	ins, err := t.renderer.Inspect(ctx)
 	if err != nil {
 		t.log.Warn("nginx not inspected, so files that it holds are not known", "err", err)
@@ -78,6 +85,11 @@ func (t *tlsServing) changed(ctx context.Context, c handlers.CertChange) {
 	if effect.Reload {
 		t.reload(effect.Reason)
 	}
+	u := certUse{rendered: t.kind().Mode != renderer.TLSNone, held: map[string]bool{}, reload: effect.Reload}
+	for name := range ins.HeldNames {
+		u.held[name] = true
+	}
+	return u
 }
 
 // decides is what a plan depends on, with the names whose files nginx holds.

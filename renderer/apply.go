@@ -137,6 +137,7 @@ func (r *Renderer) setCurrent(number uint64) error {
 
 // rejected ends a release that nginx refused: nothing has changed.
 func (r *Renderer) rejected(c *change, refused *refusal) (Outcome, error) {
+	c.refused = r.blamed(refused.text, c.began)
 	o := c.end(fleet.ReloadRejected, refused)
 	o.Problems = append(o.Problems, problem(CodeReleaseRejected, fleet.Alarm, refused.Error(),
 		"nginx keeps running as before; mend the configuration and run nginx -t"))

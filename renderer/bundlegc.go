@@ -15,13 +15,17 @@ func (r *Renderer) orphan(hash fleet.Hash) { r.orphans[hash] = time.Now() }
 
 // CollectBundles removes every bundle from the store that no name is served
 // with, and that none was served with for at least keep, as far as this
-// process knows: handshakes under way still read a replaced one.
-func (r *Renderer) CollectBundles(keep time.Duration) (removed int, err error) {
+// process knows: handshakes under way still read a replaced one. Spare bundles
+// stay.
+func (r *Renderer) CollectBundles(keep time.Duration, spare ...fleet.Hash) (removed int, err error) {
 	r.certs.Lock()
 	defer r.certs.Unlock()
 	named, err := r.named()
 	if err != nil {
 		return 0, fmt.Errorf("collect bundles: %w", err)
+	}
+	for _, hash := range spare {
+		named[hash] = true
 	}
 	stored, err := r.stored()
 	if err != nil {

@@ -135,6 +135,7 @@ func httpLevel(c *config) level {
 // settings are the directives that matter here, as far as one level sets them.
 type settings struct {
 	certificate string // first ssl_certificate
+	several     bool   // more than one, for clients to take from
 	reject      string // ssl_reject_handshake
 	tickets     string // ssl_session_tickets
 	timeout     string // ssl_session_timeout
@@ -149,7 +150,8 @@ func (s *settings) read(d at) {
 	arg := d.Args[0]
 	switch d.Directive.Directive {
 	case "ssl_certificate":
-		if s.certificate == "" {
+		s.several = s.certificate != ""
+		if !s.several {
 			s.certificate = arg
 		}
 	case "ssl_reject_handshake":
@@ -174,6 +176,7 @@ func (s settings) under(outer settings) settings {
 			*own = from
 		}
 	}
+	s.several = s.several || s.certificate == "" && outer.several
 	inherit(&s.certificate, outer.certificate)
 	inherit(&s.reject, outer.reject)
 	inherit(&s.tickets, outer.tickets)

@@ -17,6 +17,7 @@ type Outcome struct {
 	Proved    bool
 	Listeners []fleet.ListenerProof
 	Problems  []fleet.Problem
+	Refused   Refusal // certificates that nginx refuses to load
 }
 
 // change is one release on its way.
@@ -29,6 +30,7 @@ type change struct {
 	flipped bool   // current has been changed
 	logFrom int64  // where nginx's error log ended before the reload
 	before  proofs // what the listeners showed before the reload
+	refused Refusal
 }
 
 // end makes the outcome of a change.
@@ -38,7 +40,7 @@ func (c *change) end(result fleet.ReloadResult, err error) Outcome {
 			At: c.began.UTC().Truncate(time.Second), Result: result, Reason: c.m.Reason,
 			Release: c.m.Release, Took: time.Since(c.began),
 		},
-		Problems: c.in.Problems,
+		Problems: c.in.Problems, Refused: c.refused,
 	}
 	if err != nil {
 		o.Reload.Err = err.Error()

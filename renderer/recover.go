@@ -33,7 +33,7 @@ func (r *Renderer) repair(ctx context.Context) (Outcome, error) {
 		return Outcome{}, err
 	}
 	if c.m.Release == 0 {
-		return Outcome{Problems: c.in.Problems}, nil
+		return Outcome{Problems: c.in.Problems, Refused: c.refused}, nil
 	}
 	master, err := r.master(ctx)
 	if errors.Is(err, errNotRunning) {
@@ -112,6 +112,7 @@ func (r *Renderer) mendCurrent(ctx context.Context, c *change) error {
 	if err := r.test(ctx, r.cfg.ConfigFile); !errors.As(err, &refused) {
 		return err
 	}
+	c.refused = r.blamed(refused.text, c.began)
 	if c.hasBack {
 		if err := r.setCurrent(c.back); err != nil {
 			return err

@@ -22,12 +22,14 @@ type client struct {
 	version  uint16
 	timeout  time.Duration           // for all of it
 	offer    *tls.ClientSessionState // session to resume; nil for a full handshake
+	leaf     bool                    // only the certificate is looked at, in any version from 1.2
 }
 
 // result is what a handshake left.
 type result struct {
 	session *tls.ClientSessionState // nil if none was waited for
 	resumed bool                    // the listener took the offered session
+	leaf    []byte                  // DER, if it was asked for
 }
 
 // shake dials and shakes hands. Without an offer it also waits for a ticket,
@@ -37,7 +39,7 @@ func (c client) shake(ctx context.Context) (result, error) {
 	defer cancel()
 	raw, err := (&net.Dialer{}).DialContext(ctx, c.listener.Network, c.listener.Address)
 	if err != nil {
-		return result{}, fmt.Errorf("%w: see that nginx runs and listens there", err)
+		return result{}, fmt.Errorf("%w: %w: see that nginx runs and listens there", ErrNoAnswer, err)
 	}
 	// Ends reads and writes, which know no context.
 	interrupted := make(chan error, 1)
@@ -67,6 +69,9 @@ func (c client) talk(ctx context.Context, raw net.Conn) (result, error) {
 		return result{}, c.explain(ctx, err)
 	}
 	state := conn.ConnectionState()
+	if c.leaf {
+		return result{leaf: state.PeerCertificates[0].Raw}, nil
+	}
 	if c.offer != nil {
 		return result{resumed: state.DidResume}, nil
 	}
@@ -85,13 +90,17 @@ func (c client) config(cache *capture) *tls.Config {
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 		suites = append(suites, s.ID)
 	}
+	minimum, maximum := c.version, c.version
+	if c.leaf {
+		minimum, maximum = tls.VersionTLS12, 0
+	}
 	return &tls.Config{
-		// The certificate proves nothing here: what is looked at is the ticket, on
-		// a socket of this host, and no data follows.
+		// The certificate proves nothing here: what is looked at is the ticket, or
+		// which one is shown, on a socket of this host, and no data follows.
 		InsecureSkipVerify: true, //nolint:gosec // G402: see above
 		ServerName:         c.listener.ServerName,
-		MinVersion:         c.version,
-		MaxVersion:         c.version,
+		MinVersion:         minimum,
+		MaxVersion:         maximum,
 		// Whatever the listener is configured for: its ciphers are not in question.
 		CipherSuites:       suites,
 		ClientSessionCache: cache,

@@ -34,8 +34,8 @@ func (c client) explain(ctx context.Context, err error) error {
 	case isAlert(err, alertProtocolVersion):
 		return err // not a fault: the version is not spoken
 	case ctx.Err() != nil:
-		return fmt.Errorf("shake hands: no answer within %s: see that nginx is not overloaded and that something speaks TLS there: %w",
-			c.timeout, ctx.Err())
+		return fmt.Errorf("shake hands: %w within %s: see that nginx is not overloaded and that something speaks TLS there: %w",
+			ErrNoAnswer, c.timeout, ctx.Err())
 	case isAlert(err, alertUnrecognizedName) && c.listener.ServerName == "":
 		hint = "give a server on this socket a server_name that it can be asked for"
 	case isAlert(err, alertUnrecognizedName):
