@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -135,15 +134,8 @@ func (f *certFollower) collect() {
 
 // failures are the problems of the names that could not be served.
 func (f *certFollower) failures(failed map[fleet.Hash]error, set, drop error) []fleet.Problem {
-	var out []fleet.Problem
-	for _, name := range slices.Sorted(maps.Keys(f.todo)) {
-		if err := failed[f.todo[name].Bundle]; err != nil {
-			out = append(out, fleet.Problem{Code: "certificate-refused", Severity: fleet.Alarm,
-				Message: fmt.Sprintf("%s keeps what it had, and %d other names with it: %v", name, len(f.todo)-1, err),
-				Hint:    "import the certificate again"})
-			break
-		}
-	}
+	out, unwritten := f.unfetched(failed)
+	set = errors.Join(unwritten, set)
 	if errors.Is(drop, renderer.ErrHeld) {
 		out = append(out, fleet.Problem{Code: "certificates-held", Severity: fleet.Warning, Message: drop.Error(),
 			Hint: "tried again after the next release; if a file of nginx's is named, take the certificate out of it"})
