@@ -32,11 +32,11 @@ func noTickets(_ int, o *testkit.NginxOptions) { o.HTTP += "ssl_session_tickets 
 func inServers(t *testing.T, s Settings, directives string) (_ Settings, file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "servers.conf")
-	put(t, file, directives)
+	writeText(t, file, directives)
 	return with(s, Settings{"certificates.server_include": file}), file
 }
 
-func put(t *testing.T, file, text string) {
+func writeText(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -194,13 +194,13 @@ func TestNginxToBlameTakesNothingBack(t *testing.T) {
 			f.WantServed(t, ca, "with nginx started again", "a-blame.test", second[0], n)
 			n.AwaitNoProblem(t)
 
-			put(t, file, refuseToLoad)
+			writeText(t, file, refuseToLoad)
 			n.Nginx.Stop(t)
 			n.Nginx.Start(t)
 			third := issue(50)
 			f.Import(t, third[0])
 			WantProblem(t, n.AwaitProblem(t, "certificate-unproved"), fleet.Warning, "a-blame.test")
-			put(t, file, "")
+			writeText(t, file, "")
 			n.Nginx.Stop(t)
 			n.Nginx.Start(t)
 			testkit.Eventually(t, settle, "the third certificate", func() error { return n.serves(t, ca, "a-blame.test", third[0]) })
