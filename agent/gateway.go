@@ -115,7 +115,7 @@ func (g *gateway) absent(name string) error {
 	case awaited:
 		return fmt.Errorf("%w: it is not on this node yet", status.ErrNotNow)
 	}
-	if e, known := g.known.lookup(name); !whole && !(known && e.Removed) {
+	if e, known := g.known.lookup(name); !whole && (!known || !e.Removed) {
 		return fmt.Errorf("%w: this node has not read the whole inventory yet", status.ErrNotNow)
 	}
 	return status.ErrNoCertificate

@@ -114,7 +114,7 @@ func certificates(certs Certificates) http.Handler {
 		defer clear(body)
 		w.Header().Set("Content-Type", kind)
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		if _, err := w.Write(body); err != nil {
+		if _, err := w.Write(body); err != nil { //nolint:gosec // PEM or JSON, never HTML
 			return // the client has gone
 		}
 	})

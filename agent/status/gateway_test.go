@@ -250,7 +250,7 @@ func TestMain(m *testing.M) {
 	c := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
-	resp, err := c.Get("http://agent/v1/certificates/a.test") //nolint:noctx // the process ends with it
+	resp, err := c.Get("http://agent/v1/certificates/a.test") //nolint:noctx,bodyclose // the process ends with it
 	if err != nil {
 		os.Stderr.WriteString(err.Error()) //nolint:errcheck // the exit code says it
 		os.Exit(1)
