@@ -65,9 +65,10 @@ func (f *certFollower) load(ctx context.Context) error {
 	if f.demand != nil {
 		f.demand.recount()
 	}
-	f.waste = time.Now().Add(f.keep)
 	f.ledger.dirty = true
 	f.keepLedger()
+	// The first look finds what an agent before has left, the second removes it.
+	f.waste, f.littered = time.Now().Add(f.keep), true
 	f.log.Debug("inventory loaded", "epoch", f.head.Epoch, "names", f.served.count(), "waiting", len(f.todo))
 	return ctx.Err()
 }
@@ -118,14 +119,13 @@ func (f *certFollower) collect() {
 		return
 	}
 	f.waste = time.Time{}
-	if f.littered {
-		f.littered, f.waste = false, time.Now().Add(f.keep)
-	}
 	f.collected = time.Now()
 	n, err := f.renderer.CollectBundles(f.keep, f.ledger.spare()...)
 	if err != nil {
 		f.log.Warn("replaced certificates not removed", "err", err)
-		f.waste = time.Now().Add(f.keep)
+	}
+	if err != nil || f.littered {
+		f.littered, f.waste = false, time.Now().Add(f.keep)
 	}
 	if n > 0 {
 		f.log.Debug("replaced certificates removed", "bundles", n)

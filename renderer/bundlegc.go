@@ -88,5 +88,6 @@ func (r *Renderer) removeBundle(hash fleet.Hash) error {
 	if err := os.Rename(r.cfg.bundleDir(hash), gone); err != nil {
 		return err
 	}
+	r.step(StepBundleGone)
 	return os.RemoveAll(gone)
 }

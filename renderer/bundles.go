@@ -53,12 +53,15 @@ func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) error {
 			return errors.Join(append(errs, fmt.Errorf("put bundles: %w", err), r.openTree())...)
 		}
 	}
+	r.step(StepBundleStaged)
 	for _, hash := range slices.SortedFunc(maps.Keys(staged), func(a, b fleet.Hash) int { return bytes.Compare(a[:], b[:]) }) {
 		if err := r.settle(staged[hash], r.cfg.bundleDir(hash)); err != nil {
 			errs = append(errs, fmt.Errorf("put bundle %s: %w", hash, err))
 		}
 	}
-	return errors.Join(append(errs, syncDir(r.cfg.storeDir()))...)
+	errs = append(errs, syncDir(r.cfg.storeDir()))
+	r.step(StepBundlePut)
+	return errors.Join(errs...)
 }
 
 // stageBundle writes a bundle's files into a temporary folder in the store; no

@@ -51,6 +51,22 @@ func RollBackSteps() []string {
 	return []string{StepTakenBack, StepBackSignalled, StepBackProved, StepMarkedBad}
 }
 
+// Names of the steps of a change of certificates, also for Config.OnStep.
+const (
+	StepInventorySaved = "inventory-saved"
+	StepBundleStaged   = "bundle-staged"    // in a folder beside its place
+	StepBundlePut      = "bundle-put"       // not yet served
+	StepLinkMade       = "link-made"        // beside the one it replaces
+	StepLive           = "live"             // one name of possibly many
+	StepDropped        = "dropped"          // likewise
+	StepBundleGone     = "bundle-taken-out" // its files are still there
+)
+
+// CertSteps lists the steps of a change of certificates.
+func CertSteps() []string {
+	return []string{StepInventorySaved, StepBundleStaged, StepBundlePut, StepLinkMade, StepLive, StepDropped, StepBundleGone}
+}
+
 // Config says where nginx and the state of the renderer are. All paths are
 // absolute.
 type Config struct {
@@ -72,7 +88,7 @@ type Config struct {
 	OldWorkerLimit time.Duration // for old workers to live on after an urgent release; default 30 s
 
 	Log    hclog.Logger      // default: none
-	OnStep func(step string) // called after each step of Apply; nil for none
+	OnStep func(step string) // called after each step; nil for none
 }
 
 // Prober looks at listeners from outside.

@@ -30,6 +30,7 @@ func (r *Renderer) SaveInventory(name string, sealed []byte) error {
 	if err := writeFile(filepath.Join(r.cfg.inventoryDir(), name), sealed, 0o600); err != nil {
 		return fmt.Errorf("save inventory %s: %w", name, err)
 	}
+	r.step(StepInventorySaved)
 	return nil
 }
 

@@ -38,6 +38,7 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 		if err := r.setLive(name, flips[name]); err != nil {
 			errs = append(errs, fmt.Errorf("set certificate of %.300q live: %w", name, err))
 		}
+		r.step(StepLive)
 	}
 	return errors.Join(errs...)
 }
@@ -79,6 +80,7 @@ func (r *Renderer) point(path, target string) error {
 	if err := os.Symlink(target, temp); err != nil {
 		return err
 	}
+	r.step(StepLinkMade)
 	err := os.Rename(temp, path)
 	if err == nil {
 		return nil
@@ -108,6 +110,7 @@ func (r *Renderer) DropLive(names ...string) error {
 		if err := r.dropLive(name, held); err != nil {
 			errs = append(errs, fmt.Errorf("drop certificate of %.300q: %w", name, err))
 		}
+		r.step(StepDropped)
 	}
 	return errors.Join(append(errs, syncDir(r.cfg.liveDir()))...)
 }
