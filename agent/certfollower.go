@@ -211,7 +211,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 		}
 		problems = append(problems, f.take(r)...)
 	}
-	if len(problems) > 0 {
+	if len(problems) > 0 || slices.ContainsFunc(numbers, func(n int) bool { return len(f.lost[n]) > 0 }) {
 		return problems
 	}
 	if err := f.renderer.SaveInventory(headCopy, rec.Sealed); err != nil {
@@ -237,7 +237,9 @@ func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
 	f.known.put(r.Shard)
 	f.head.Shards[r.Shard.Number] = r.Shard.Epoch
 	f.want(r.Shard)
-	f.miss(r.Shard, append(lost, f.lost[r.Shard.Number]...))
+	if f.miss(r.Shard, append(lost, f.lost[r.Shard.Number]...)); len(f.lost[r.Shard.Number]) > 0 {
+		f.head.Shards[r.Shard.Number]-- // to be read again
+	}
 	return nil
 }
 

@@ -27,7 +27,7 @@ func (f *certFollower) try(ctx context.Context, flips, before map[string]fleet.H
 		names = slices.DeleteFunc(names, func(name string) bool { return !use.held[name] })
 	}
 	if len(names) > sampled {
-		rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) //nolint:gosec // a sample needs no secrecy
 		for _, name := range names[sampled:] {
 			f.ledger.end(name)
 		}
