@@ -41,6 +41,7 @@ func newSNIRig(t testing.TB, mode NameMode) *sniRig {
 	plantOutsiders(t, g.cfg)
 	trace := watchFiles(t, g.onlyWorker(t))
 	t.Cleanup(func() { g.staysInside(t, trace()) })
+	g.try(t, "a.test") // something to see, also in a process of the fuzzer that tries nothing
 	return g
 }
 
