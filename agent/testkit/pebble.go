@@ -41,6 +41,7 @@ type PebbleServer struct {
 	Roots     *x509.CertPool // of its own HTTPS, not of what it issues
 	RootFile  string         // the same as PEM
 	DNS       string         // address of the DNS server
+	HTTPPort  int            // where it fetches HTTP-01 challenges
 	cert      tls.Certificate
 	mgmt      string // URL of its management API
 	dnsMgmt   string // the same of the DNS server
@@ -55,7 +56,7 @@ func Pebble(tb TB, o PebbleOptions) *PebbleServer {
 	dns, dnsMgmt := FreePort(tb, loopback), FreePort(tb, loopback)
 	s := &PebbleServer{
 		Directory: fmt.Sprintf("https://localhost:%d/dir", api), Roots: x509.NewCertPool(), RootFile: filepath.Join(dir, "pebble.pem"),
-		DNS: address(loopback, dns), mgmt: fmt.Sprintf("https://localhost:%d", mgmt), dnsMgmt: "http://" + address(loopback, dnsMgmt),
+		DNS: address(loopback, dns), HTTPPort: o.HTTPPort, mgmt: fmt.Sprintf("https://localhost:%d", mgmt), dnsMgmt: "http://" + address(loopback, dnsMgmt),
 	}
 	s.Roots.AppendCertsFromPEM(cert)
 	pair, err := tls.X509KeyPair(cert, key)
