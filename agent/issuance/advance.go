@@ -113,6 +113,9 @@ func (it Item) Exempt() bool {
 	return it.Cert != nil && it.Cert.Window != nil && it.Failed.Count == 0
 }
 
+// Counted reports whether an order now would count against the limits of the CA.
+func (it Item) Counted() bool { return it.Order == nil && it.State != Parked && !it.Exempt() }
+
 // String names the item in logs.
 func (it Item) String() string {
 	if len(it.Names) > 1 {

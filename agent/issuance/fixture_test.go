@@ -27,7 +27,7 @@ func order() Order {
 }
 
 func certificate(days int) Cert {
-	return Cert{Bundle: fleet.Hash{1}, CA: "le", NotBefore: t0, NotAfter: t0.AddDate(0, 0, days)}
+	return Cert{Bundle: fleet.Hash{1}, ID: "aki.serial", CA: "le", NotBefore: t0, NotAfter: t0.AddDate(0, 0, days)}
 }
 
 // must fails the test for a step that is refused.

@@ -74,6 +74,7 @@ type Order struct {
 // Cert is a certificate as its renewal needs it.
 type Cert struct {
 	Bundle    fleet.Hash
+	ID        string // as a CA knows it (RFC 9773, section 4.1); empty: it cannot be asked about
 	CA        string
 	NotBefore time.Time
 	NotAfter  time.Time

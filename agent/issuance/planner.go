@@ -61,7 +61,7 @@ func (p *Planner) queue(it Item) {
 		return
 	}
 	p.queued[id] = true
-	if it.Order != nil || it.Exempt() || it.State == Parked {
+	if !it.Counted() {
 		p.now = append(p.now, id)
 		return
 	}

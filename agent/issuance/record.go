@@ -61,6 +61,7 @@ type orderRecord struct {
 
 type certRecord struct {
 	Bundle    fleet.Hash    `json:"bundle"`
+	ID        string        `json:"id,omitempty"`
 	CA        string        `json:"ca"`
 	NotBefore int64         `json:"not_before"`
 	NotAfter  int64         `json:"not_after"`
@@ -151,7 +152,7 @@ func toRecord(it Item) record {
 		rec.Order = &orderRecord{o.CA, o.Key.Reveal(), o.CSR, o.URL, o.Replaces, toUnix(o.Begun)}
 	}
 	if c := it.Cert; c != nil {
-		rec.Cert = &certRecord{Bundle: c.Bundle, CA: c.CA, NotBefore: toUnix(c.NotBefore), NotAfter: toUnix(c.NotAfter)}
+		rec.Cert = &certRecord{Bundle: c.Bundle, ID: c.ID, CA: c.CA, NotBefore: toUnix(c.NotBefore), NotAfter: toUnix(c.NotAfter)}
 		if w := c.Window; w != nil {
 			rec.Cert.Window = &windowRecord{toUnix(w.Start), toUnix(w.End), toUnix(w.Chosen), toUnix(w.Check)}
 		}
@@ -171,7 +172,7 @@ func (rec record) item() Item {
 		it.Order = &Order{o.CA, fleet.NewSecret(o.Key), o.CSR, o.URL, o.Replaces, fromUnix(o.Begun)}
 	}
 	if c := rec.Cert; c != nil {
-		it.Cert = &Cert{Bundle: c.Bundle, CA: c.CA, NotBefore: fromUnix(c.NotBefore), NotAfter: fromUnix(c.NotAfter)}
+		it.Cert = &Cert{Bundle: c.Bundle, ID: c.ID, CA: c.CA, NotBefore: fromUnix(c.NotBefore), NotAfter: fromUnix(c.NotAfter)}
 		if w := c.Window; w != nil {
 			it.Cert.Window = &Window{fromUnix(w.Start), fromUnix(w.End), fromUnix(w.Chosen), fromUnix(w.Check)}
 		}

@@ -20,7 +20,7 @@ func Validate(it Item) error {
 func (it Item) checkTexts() error {
 	texts := map[string]string{"group": it.Group, "profile": it.Profile}
 	if it.Cert != nil {
-		texts["CA of the certificate"] = it.Cert.CA
+		texts["CA of the certificate"], texts["identifier of the certificate"] = it.Cert.CA, it.Cert.ID
 	}
 	if f := it.Failed.Last; f != nil {
 		texts["CA of the failure"], texts["problem type"] = f.CA, f.Type

@@ -14,7 +14,8 @@ type Verb string
 // The verbs.
 const (
 	Add    Verb = "add"
-	Remove Verb = "remove" // no more renewals; the certificate stays until it is removed
+	Remove Verb = "remove" // and stop serving the names
+	Forget Verb = "forget" // no more renewals; the certificate stays
 	Retry  Verb = "retry"
 )
 
@@ -83,7 +84,7 @@ func DecodeRequest(b []byte) (Request, error) {
 
 func (r Request) check() error {
 	switch {
-	case r.Do != Add && r.Do != Remove && r.Do != Retry:
+	case r.Do != Add && r.Do != Remove && r.Do != Forget && r.Do != Retry:
 		return fmt.Errorf("%w: unknown verb %q", ErrItem, r.Do)
 	case len(r.Wishes) == 0 || len(r.Wishes) > MaxWishes:
 		return fmt.Errorf("%w: %d certificates, want 1 to %d", ErrItem, len(r.Wishes), MaxWishes)

@@ -44,17 +44,16 @@ func CertID(leaf *x509.Certificate) (string, error) {
 	return b64.EncodeToString(leaf.AuthorityKeyId) + "." + b64.EncodeToString(serial.Bytes), nil
 }
 
-// RenewalInfo asks the CA for a certificate's window. Everything but a whole
+// RenewalInfo asks the CA for the window of a certificate, named by CertID. Everything but a whole
 // answer with two times is an error, never a wish to renew now: a *Problem if
 // the CA says what is wrong, ErrNoRenewalInfo if it offers none.
-func (c *Client) RenewalInfo(ctx context.Context, leaf *x509.Certificate) (RenewalInfo, error) {
+func (c *Client) RenewalInfo(ctx context.Context, id string) (RenewalInfo, error) {
 	base := c.core.GetDirectory().RenewalInfo
 	if base == "" {
 		return RenewalInfo{}, ErrNoRenewalInfo
 	}
-	id, err := CertID(leaf)
-	if err != nil {
-		return RenewalInfo{}, err
+	if id == "" {
+		return RenewalInfo{}, ErrNoRenewalInfo
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+"/"+id, nil)
 	if err != nil {

@@ -40,25 +40,29 @@ func TestRenewalInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := c.RenewalInfo(t.Context(), leaf)
+	id, err := CertID(leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := c.RenewalInfo(t.Context(), id)
 	if err != nil || !info.Start.After(leaf.NotBefore) || !info.End.Before(leaf.NotAfter) || info.RetryAfter == 0 {
 		t.Errorf("RenewalInfo() = %+v, %v, want a window within %s and %s", info, err, leaf.NotBefore, leaf.NotAfter)
 	}
 	start := time.Now().Add(-48 * time.Hour).UTC().Truncate(time.Second)
 	w.SetRenewalInfo(t, b.Leaf, fmt.Sprintf(`{"suggestedWindow":{"start":%q,"end":%q}}`, start.Format(time.RFC3339), start.Add(time.Hour).Format(time.RFC3339)))
-	if info, err = c.RenewalInfo(t.Context(), leaf); err != nil || !info.Start.Equal(start) {
+	if info, err = c.RenewalInfo(t.Context(), id); err != nil || !info.Start.Equal(start) {
 		t.Errorf("RenewalInfo() = %+v, %v, want the window from %s", info, err, start)
 	}
 	for _, answer := range []string{`{}`, `{"suggestedWindow":{}}`, `{"suggestedWindow":{"start":"2026-01-01T00:00:00Z"}}`, `null`, `<html>`, `{"suggestedWindow":{"start":"soon","end":"later"}}`} {
 		w.SetRenewalInfo(t, b.Leaf, answer)
-		if info, err := c.RenewalInfo(t.Context(), leaf); err == nil {
+		if info, err := c.RenewalInfo(t.Context(), id); err == nil {
 			t.Errorf("RenewalInfo() of %s = %+v, want an error", answer, info)
 		}
 	}
 	for _, code := range []int{404, 500, 503} {
 		proxy.Set(testkit.Rule{Path: "/draft-ietf-acme-ari", Fault: testkit.Status(code)})
 		var p *Problem
-		if info, err := c.RenewalInfo(t.Context(), leaf); !errors.As(err, &p) || p.Status != code {
+		if info, err := c.RenewalInfo(t.Context(), id); !errors.As(err, &p) || p.Status != code {
 			t.Errorf("RenewalInfo() of a %d = %+v, %v, want a problem", code, info, err)
 		}
 	}
