@@ -28,6 +28,8 @@ type Config struct {
 	Nginx        Nginx
 	Ticket       Ticket
 	Certificates Certificates
+	ACME         ACME
+	CAs          []CA // in the order of the file
 	Reload       Reload
 	Leader       Leader
 	Log          Log
@@ -178,6 +180,7 @@ func Default() Config {
 			KeepReplaced:   time.Minute,
 			OnDemandMiB:    256,
 		},
+		ACME: ACME{Parallel: 32, Preflight: true, HTTPPort: 80},
 		Reload: Reload{
 			Splay:       5 * time.Second,
 			Quiet:       500 * time.Millisecond,

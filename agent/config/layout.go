@@ -28,6 +28,7 @@ func layout(c *Config) []block {
 		{"nginx", nginxLayout(&c.Nginx)},
 		{"ticket", ticketLayout(&c.Ticket)},
 		{"certificates", certificatesLayout(&c.Certificates)},
+		{"acme", acmeLayout(&c.ACME)},
 		{"reload", []attribute{
 			span("splay", &c.Reload.Splay, 0, time.Hour),
 			span("quiet", &c.Reload.Quiet, 0, time.Minute),

@@ -41,6 +41,9 @@ func TestLayoutNamesEveryField(t *testing.T) {
 		for i := range v.NumField() {
 			name := strings.TrimPrefix(path+"."+v.Type().Field(i).Name, ".")
 			f := v.Field(i)
+			if name == "CAs" {
+				continue // of blocks with a label: see acme_test.go
+			}
 			if f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[fleet.Secret]() {
 				walk(f, name)
 				continue

@@ -72,6 +72,10 @@ func (r *reader) file(body *hclsyntax.Body) {
 	r.attributes(blocks, blocks[0], body)
 	for _, hb := range body.Blocks {
 		line := hb.TypeRange.Start.Line
+		if hb.Type == "ca" {
+			r.ca(hb.Labels, line, func(b block) { r.block(blocks, b, hb) })
+			continue
+		}
 		b, ok := known[hb.Type]
 		first, twice := r.lines[hb.Type]
 		switch {
@@ -85,11 +89,16 @@ func (r *reader) file(body *hclsyntax.Body) {
 			r.add(line, fmt.Sprintf("block %q has a label", hb.Type), "write "+hb.Type+" { ... }")
 		}
 		r.lines[hb.Type] = line
-		r.attributes(blocks, b, hb.Body)
-		for _, inner := range hb.Body.Blocks {
-			r.add(inner.TypeRange.Start.Line, fmt.Sprintf("unknown block %q in %s", inner.Type, hb.Type),
-				"close "+hb.Type+" before it")
-		}
+		r.block(blocks, b, hb)
+	}
+}
+
+// block reads what is in one block.
+func (r *reader) block(blocks []block, b block, hb *hclsyntax.Block) {
+	r.attributes(blocks, b, hb.Body)
+	for _, inner := range hb.Body.Blocks {
+		r.add(inner.TypeRange.Start.Line, fmt.Sprintf("unknown block %q in %s", inner.Type, hb.Type),
+			"close "+hb.Type+" before it")
 	}
 }
 

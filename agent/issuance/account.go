@@ -91,3 +91,10 @@ func (a Account) check() error {
 	}
 	return nil
 }
+
+// Without is the account without a CA that does not know it any more.
+func (a Account) Without(directory string) Account {
+	urls := maps.Clone(a.URLs)
+	delete(urls, directory)
+	return Account{a.Key, urls}
+}

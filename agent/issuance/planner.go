@@ -39,6 +39,14 @@ func (p *Planner) Set(it Item, now time.Time) {
 	p.later.Set(id, it.Next)
 }
 
+// Delay is Set for an item that is left alone until a time, whatever its state.
+func (p *Planner) Delay(it Item, until time.Time) {
+	id := it.ID()
+	p.items[id] = it
+	delete(p.busy, id)
+	p.later.Set(id, until)
+}
+
 // Remove forgets an item.
 func (p *Planner) Remove(id string) {
 	delete(p.items, id)

@@ -123,6 +123,22 @@ func TestExemptRenewalsNeedNoRoom(t *testing.T) {
 	}
 }
 
+func TestDelayedItemsWait(t *testing.T) {
+	p := NewPlanner(NewLedger(Limits{}, nil))
+	p.Set(item(t, "a.test"), t0)
+	it, _, ok := p.Next(t0)
+	if !ok {
+		t.Fatal("Next() has nothing")
+	}
+	p.Delay(it, t0.Add(time.Minute))
+	if _, wait, ok := p.Next(t0); ok || !wait.Equal(t0.Add(time.Minute)) {
+		t.Errorf("Next() after Delay() = %v, wait %s, want nothing for a minute", ok, wait.Sub(t0))
+	}
+	if _, _, ok := p.Next(t0.Add(time.Minute)); !ok {
+		t.Error("Next() a minute later has nothing")
+	}
+}
+
 func TestNextHandsOutAnItemOnce(t *testing.T) {
 	p := NewPlanner(NewLedger(Limits{}, nil))
 	it := item(t, "a.test")

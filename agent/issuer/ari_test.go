@@ -32,7 +32,7 @@ func TestRenewalInfo(t *testing.T) {
 	ca := w.ca()
 	ca.Directory = directory
 	c := w.connect(t.Context(), t, ca)
-	b, err := c.Obtain(t.Context(), ordered(t, "a.test"), false, stateless{}, new(note).put)
+	b, err := c.Obtain(t.Context(), ordered(t, "a.test"), false, Stateless{}, new(note).put)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestRenewalInfo(t *testing.T) {
 func TestOrdersReplace(t *testing.T) {
 	w := newWorld(t, testkit.PebbleOptions{})
 	c := w.connect(t.Context(), t, w.ca())
-	b, err := c.Obtain(t.Context(), ordered(t, "a.test"), false, stateless{}, new(note).put)
+	b, err := c.Obtain(t.Context(), ordered(t, "a.test"), false, Stateless{}, new(note).put)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestOrdersReplace(t *testing.T) {
 		if it.Order.Replaces, err = CertID(leaf); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Obtain(t.Context(), it, false, stateless{}, new(note).put); err != nil {
+		if _, err := c.Obtain(t.Context(), it, false, Stateless{}, new(note).put); err != nil {
 			t.Errorf("Obtain() of a renewal = %v", err)
 		}
 	}

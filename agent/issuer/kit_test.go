@@ -58,13 +58,6 @@ func (w world) connect(ctx context.Context, t *testing.T, ca CA) *Client {
 	return c
 }
 
-// stateless answers as nginx does: by itself.
-type stateless struct{}
-
-func (stateless) Kind(string, bool) string                              { return "http-01" }
-func (stateless) Present(context.Context, string, string, string) error { return nil }
-func (stateless) CleanUp(context.Context, string, string, string) error { return nil }
-
 // ordered is an item whose key and CSR are journaled.
 func ordered(t *testing.T, names ...string) issuance.Item {
 	t.Helper()

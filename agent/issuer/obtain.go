@@ -15,10 +15,16 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 )
 
+// The types of challenges that are answered (RFC 8555, section 8).
+const (
+	HTTP01 = "http-01"
+	DNS01  = "dns-01"
+)
+
 // Responder makes challenges come true. HTTP-01 needs nothing to be done: every
 // node answers by itself.
 type Responder interface {
-	// Kind is the challenge's type for a name: "http-01" or "dns-01".
+	// Kind is the challenge's type for a name: HTTP01 or DNS01.
 	Kind(name string, wildcard bool) string
 	// Present makes the answer to a challenge visible, if there is anything to
 	// do. The key authorization is token.thumbprint (RFC 8555, section 8.1).

@@ -33,7 +33,7 @@ func TestObtain(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var n note
-			b, err := c.Obtain(t.Context(), tt.item, false, stateless{}, n.put)
+			b, err := c.Obtain(t.Context(), tt.item, false, Stateless{}, n.put)
 			if err != nil {
 				t.Fatalf("Obtain() = %v", err)
 			}
@@ -62,7 +62,7 @@ func TestOneAccountHoweverOftenItConnects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := known.Obtain(t.Context(), ordered(t, "a.test"), false, stateless{}, new(note).put); err != nil {
+	if _, err := known.Obtain(t.Context(), ordered(t, "a.test"), false, Stateless{}, new(note).put); err != nil {
 		t.Errorf("Obtain() with a known account = %v", err)
 	}
 }
@@ -108,7 +108,7 @@ func TestADeadLeadersOrderIsFound(t *testing.T) {
 			if tt.rule.Fault != nil {
 				proxy.Set(tt.rule)
 			}
-			_, err := c.Obtain(t.Context(), it, false, stateless{}, func(url string) error {
+			_, err := c.Obtain(t.Context(), it, false, Stateless{}, func(url string) error {
 				if !tt.noted {
 					return died
 				}
@@ -123,7 +123,7 @@ func TestADeadLeadersOrderIsFound(t *testing.T) {
 				it = kept
 			}
 			next := w.connect(t.Context(), t, ca)
-			if _, err := next.Obtain(t.Context(), it, true, stateless{}, new(note).put); err != nil {
+			if _, err := next.Obtain(t.Context(), it, true, Stateless{}, new(note).put); err != nil {
 				t.Errorf("Obtain() by the next leader = %v", err)
 			}
 			if n := proxy.Seen(http.MethodPost, "/order-plz") - before; n != 1 {
@@ -156,7 +156,7 @@ func TestFailuresAreClassed(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := c.Obtain(t.Context(), ordered(t, tt.name), false, stateless{}, new(note).put)
+			_, err := c.Obtain(t.Context(), ordered(t, tt.name), false, Stateless{}, new(note).put)
 			if err == nil {
 				t.Fatal("Obtain() = nil, want an error")
 			}
@@ -202,7 +202,7 @@ func TestBrokenAnswersAreTheCAsTrouble(t *testing.T) {
 			c := w.connect(t.Context(), t, ca)
 			proxy.Set(testkit.Rule{Path: tt.path, Fault: tt.fault})
 			defer proxy.Set()
-			_, err := c.Obtain(t.Context(), ordered(t, domain), false, stateless{}, new(note).put)
+			_, err := c.Obtain(t.Context(), ordered(t, domain), false, Stateless{}, new(note).put)
 			if err == nil {
 				t.Fatal("Obtain() = nil, want an error")
 			}
@@ -238,7 +238,7 @@ func TestNothingIsAskedAfterTheLease(t *testing.T) {
 	proxy.Set(testkit.Rule{Path: "/order-plz", Fault: testkit.Hang})
 	done := make(chan error, 1)
 	go func() {
-		_, err := c.Obtain(lease, ordered(t, "a.test"), false, stateless{}, new(note).put)
+		_, err := c.Obtain(lease, ordered(t, "a.test"), false, Stateless{}, new(note).put)
 		done <- err
 	}()
 	testkit.Eventually(t, 10*time.Second, "the order to be asked for", func() error {
@@ -258,7 +258,7 @@ func TestNothingIsAskedAfterTheLease(t *testing.T) {
 	}
 	proxy.Set()
 	before := proxy.Seen("", "")
-	if _, err := c.Obtain(context.Background(), ordered(t, "b.test"), false, stateless{}, new(note).put); err == nil {
+	if _, err := c.Obtain(context.Background(), ordered(t, "b.test"), false, Stateless{}, new(note).put); err == nil {
 		t.Error("Obtain() of a former leader = nil, want an error")
 	}
 	if after := proxy.Seen("", ""); after != before {

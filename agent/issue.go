@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/issuer"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+)
+
+// issueRules are the leader's settings for obtaining certificates.
+type issueRules struct {
+	cas       []issuer.CA // asked in this order; none: nothing is obtained
+	parallel  int         // certificates worked on at a time
+	preflight *issuer.Preflight
+	nodes     bool // preflights go through each node too
+	responder issuer.Responder
+}
+
+// issue obtains and renews certificates for as long as this node leads.
+type issue struct {
+	log      hclog.Logger
+	store    *store.Store
+	rules    issueRules
+	problems *problems
+}
+
+// How long a leader waits after its work on certificates broke off.
+const issueRetry = 10 * time.Second
+
+// Run works until ctx, which lasts as long as the lease, ends. What it needs of
+// Consul and is not there is tried again.
+func (i *issue) Run(ctx context.Context, session string) {
+	if len(i.rules.cas) == 0 {
+		return
+	}
+	for ctx.Err() == nil {
+		err := i.term(ctx, session)
+		if ctx.Err() != nil || errors.Is(err, store.ErrFenced) {
+			return
+		}
+		i.log.Warn("issuance broke off", "next", issueRetry, "err", err)
+		i.problems.replace("issuance", fleet.Problem{
+			Code: "issuance-broken", Severity: fleet.Alarm, Message: err.Error(),
+			Hint: "no certificate is obtained or renewed until it goes on",
+		})
+		select {
+		case <-ctx.Done():
+		case <-time.After(issueRetry):
+		}
+	}
+}
+
+// term is the work on certificates between two reads of the journal. One
+// goroutine plans; those that work on an item tell it what became of it.
+type term struct {
+	*issue
+	session string
+	key     *ecdsa.PrivateKey
+	clients *clients
+	planner *issuance.Planner
+	names   map[string]string // name -> ID of the item it belongs to
+	checks  issuance.Schedule // when to ask for a renewal window again
+
+	running  int
+	looking  int
+	results  chan outcome
+	checked  chan outcome
+	requests chan []store.QueuedRequest
+	writer   *certWriter
+	aside    sync.WaitGroup // what works beside the loop, but for attempts
+}
+
+// term works until ctx ends or something in Consul cannot be had.
+func (i *issue) term(ctx context.Context, session string) error {
+	ctx, stop := context.WithCancel(ctx)
+	t := &term{
+		issue: i, session: session, names: map[string]string{},
+		results: make(chan outcome), checked: make(chan outcome), requests: make(chan []store.QueuedRequest, 1),
+	}
+	if err := t.open(ctx); err != nil {
+		stop()
+		return err
+	}
+	i.problems.replace("issuance")
+	watched := make(chan error, 1)
+	go func() { watched <- t.store.WatchRequests(ctx, t.bring(ctx)) }()
+	t.aside.Go(func() { t.writer.run(ctx) })
+	err := t.loop(ctx)
+	stop()
+	for t.running > 0 {
+		<-t.results
+		t.running--
+	}
+	t.aside.Wait()
+	return errors.Join(err, <-watched)
+}
+
+// open reads what the last leader has left.
+func (t *term) open(ctx context.Context) error {
+	if err := t.openAccount(ctx); err != nil {
+		return fmt.Errorf("open ACME account: %w", err)
+	}
+	first := t.rules.cas[0]
+	used, err := t.store.Used(ctx, first.Name)
+	if err != nil && !errors.Is(err, store.ErrRecord) {
+		return err
+	}
+	if err != nil {
+		t.log.Error("ledger refused, beginning with an empty one", "ca", first.Name, "err", err)
+	}
+	t.planner = issuance.NewPlanner(issuance.NewLedger(first.Limits, used))
+	now := time.Now()
+	bad, err := t.store.Items(ctx, func(it issuance.Item) { t.set(it, now) })
+	if err != nil {
+		return err
+	}
+	for id, err := range bad {
+		t.log.Error("item of the journal refused", "id", id, "err", err)
+	}
+	t.writer = newCertWriter(t)
+	t.log.Info("issuing", "items", t.planner.Len(), "refused", len(bad))
+	return nil
+}
+
+// set plans for an item.
+func (t *term) set(it issuance.Item, now time.Time) {
+	id := it.ID()
+	for _, name := range it.Names {
+		t.names[name] = id
+	}
+	t.planner.Set(it, now)
+	if it.State == issuance.Issued && it.Cert != nil && it.Cert.ID != "" {
+		t.checks.Set(id, checkAt(it, now))
+	} else {
+		t.checks.Remove(id)
+	}
+}
+
+// drop forgets an item.
+func (t *term) drop(it issuance.Item) {
+	for _, name := range it.Names {
+		if t.names[name] == it.ID() {
+			delete(t.names, name)
+		}
+	}
+	t.planner.Remove(it.ID())
+	t.checks.Remove(it.ID())
+}
+
+// bring passes requests to the loop, the newest look at the queue only.
+func (t *term) bring(ctx context.Context) func([]store.QueuedRequest) {
+	return func(queue []store.QueuedRequest) {
+		for {
+			select {
+			case t.requests <- queue:
+				return
+			case <-t.requests:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// loop plans until ctx ends.
+func (t *term) loop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case o := <-t.results:
+			t.running--
+			t.took(o)
+		case o := <-t.checked:
+			t.looked(o)
+		case queue := <-t.requests:
+			if err := t.intake(ctx, queue); err != nil {
+				return err
+			}
+		case <-timer.C:
+		}
+		next, err := t.fill(ctx)
+		if err != nil {
+			return err
+		}
+		timer.Reset(time.Until(next))
+	}
+}
+
+// idle is when to look again without any news.
+const idle = time.Minute
+
+// fill begins as much work as there is room for, and says when to look again.
+func (t *term) fill(ctx context.Context) (time.Time, error) {
+	now := time.Now()
+	next := now.Add(idle)
+	var begin []issuance.Item
+	counted := false
+	for t.running+len(begin) < t.rules.parallel {
+		it, wait, ok := t.planner.Next(now)
+		if !ok {
+			if !wait.IsZero() && wait.Before(next) {
+				next = wait
+			}
+			break
+		}
+		counted = counted || it.Counted()
+		begin = append(begin, it)
+	}
+	if counted {
+		// Before any of them is ordered: a successor may not order too many.
+		ca := t.rules.cas[0]
+		if err := t.store.PutUsed(ctx, ca.Name, t.planner.Ledger.Used(now), t.session); err != nil {
+			return next, err
+		}
+	}
+	for _, it := range begin {
+		t.running++
+		go func() { t.results <- t.attempt(ctx, it) }()
+	}
+	if look := t.look(ctx, now); look.Before(next) {
+		next = look
+	}
+	return next, nil
+}

@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/issuer"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+)
+
+// openAccount reads the fleet's ACME account key, or makes it, and tells every
+// node its thumbprint.
+func (t *term) openAccount(ctx context.Context) error {
+	rec, err := t.store.Account(ctx)
+	if errors.Is(err, store.ErrMissing) {
+		rec, err = t.createAccount(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if t.key, err = issuer.ParseKey(rec.Account.Key); err != nil {
+		return err
+	}
+	thumbprint, err := issuer.Thumbprint(t.key)
+	if err != nil {
+		return err
+	}
+	t.clients = &clients{term: t, account: rec, thumbprint: thumbprint, open: map[string]*issuer.Client{}}
+	return t.store.PutAnswer(ctx, store.Answer{Thumbprint: thumbprint}, t.session)
+}
+
+// createAccount makes the one key of the fleet.
+func (t *term) createAccount(ctx context.Context) (store.AccountRecord, error) {
+	key, err := issuer.NewAccountKey()
+	if err != nil {
+		return store.AccountRecord{}, err
+	}
+	rec, err := t.store.PutAccount(ctx, issuance.Account{Key: key}, 0, t.session)
+	if errors.Is(err, store.ErrConflict) {
+		return t.store.Account(ctx)
+	}
+	if err == nil {
+		t.log.Info("ACME account key made")
+	}
+	return rec, err
+}
+
+// clients are the connections to CAs of one term, made when they are needed.
+type clients struct {
+	term       *term
+	thumbprint string
+
+	mu      sync.Mutex
+	account store.AccountRecord
+	open    map[string]*issuer.Client
+}
+
+// of is the client of a CA by its name.
+func (c *clients) of(ctx context.Context, name string) (*issuer.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if client, ok := c.open[name]; ok {
+		return client, nil
+	}
+	for _, ca := range c.term.rules.cas {
+		if ca.Name == name {
+			return c.connect(ctx, ca)
+		}
+	}
+	return nil, fmt.Errorf("ask CA %s: it is not in the configuration any more", name)
+}
+
+// connect makes a client, registers the account if the CA does not have it, and
+// remembers where it is.
+func (c *clients) connect(ctx context.Context, ca issuer.CA) (*issuer.Client, error) {
+	known := c.account.Account.URLs[ca.Directory]
+	client, err := issuer.Connect(ctx, ca, c.term.key, known)
+	if err != nil {
+		return nil, err
+	}
+	if known == "" {
+		rec, err := c.term.store.PutAccount(ctx, c.account.Account.With(ca.Directory, client.Account()), c.account.Index, c.term.session)
+		if err != nil {
+			return nil, err
+		}
+		c.account = rec
+		c.term.log.Info("registered at CA", "ca", ca.Name, "account", client.Account())
+	}
+	c.open[ca.Name] = client
+	return client, nil
+}
+
+// forget drops a client whose account the CA does not know any more, so that
+// the next one registers anew.
+func (c *clients) forget(ctx context.Context, name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, name)
+	for _, ca := range c.term.rules.cas {
+		if ca.Name != name {
+			continue
+		}
+		rec, err := c.term.store.PutAccount(ctx, c.account.Account.Without(ca.Directory), c.account.Index, c.term.session)
+		if err != nil {
+			return err
+		}
+		c.account = rec
+	}
+	return nil
+}

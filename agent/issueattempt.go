@@ -1,0 +1,259 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/issuer"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+)
+
+// outcome is what became of an item.
+type outcome struct {
+	item    issuance.Item
+	before  issuance.Item // as it was handed out
+	failure *issuance.Failure
+	gone    bool  // the item is not for this fleet to renew any more
+	err     error // the journal could not be written: as if nothing had happened
+}
+
+// attempt works on one item until it is done, has failed or waits.
+func (t *term) attempt(ctx context.Context, it issuance.Item) outcome {
+	o := outcome{item: it, before: it}
+	if it.State == issuance.Parked {
+		return t.reconsider(ctx, o)
+	}
+	fresh := it.State != issuance.Ordering && it.Order == nil
+	again := it.Order != nil && it.Order.URL == ""
+	var err error
+	if o.item, err = it.Begin(time.Now()); err != nil {
+		o.err = err
+		return o
+	}
+	if fresh {
+		if o = t.prepare(ctx, o); o.gone || o.failure != nil || o.err != nil {
+			return o
+		}
+	}
+	return t.obtain(ctx, o, again)
+}
+
+// reconsider looks whether a parked item's names lead here again.
+func (t *term) reconsider(ctx context.Context, o outcome) outcome {
+	if err := t.preflight(ctx, o.item); err != nil {
+		return t.unproved(ctx, o, err)
+	}
+	t.log.Info("parked names lead here again", "names", o.item.String())
+	return t.put(ctx, o, func(now time.Time) (issuance.Item, error) { return o.item.Retry(now) })
+}
+
+// prepare brings an item to where the CA may be asked: its names lead here, and
+// key and CSR are journaled.
+func (t *term) prepare(ctx context.Context, o outcome) outcome {
+	if o.item.Cert != nil {
+		gone, err := t.taken(ctx, o.item)
+		if err != nil {
+			o.err = err
+			return o
+		}
+		if gone {
+			o.gone = true
+			return o
+		}
+	}
+	if err := t.preflight(ctx, o.item); err != nil {
+		return t.unproved(ctx, o, err)
+	}
+	ca := t.choose(o.item)
+	order, err := issuer.NewOrder(o.item, ca.Name)
+	if err != nil {
+		o.err = err
+		return o
+	}
+	if c := o.item.Cert; c != nil && c.CA == ca.Name && o.item.Failed.Count == 0 {
+		order.Replaces = c.ID
+	}
+	return t.put(ctx, o, func(now time.Time) (issuance.Item, error) { return o.item.Place(order, now) })
+}
+
+// taken reports whether an operator has given a name of the item another
+// certificate: what is imported is never renewed.
+func (t *term) taken(ctx context.Context, it issuance.Item) (bool, error) {
+	entries, err := t.entries(ctx, it)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if e.Source == fleet.SourceImport {
+			t.log.Info("name has an imported certificate, not renewing", "name", e.Name)
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// entries is how the names of an item are served; names that are not are left
+// out.
+func (t *term) entries(ctx context.Context, it issuance.Item) ([]fleet.Entry, error) {
+	found, bad, err := (&Console{store: t.store}).lookup(ctx, it.Names)
+	if err = errors.Join(err, partial(bad)); err != nil {
+		return nil, err
+	}
+	var served []fleet.Entry
+	for _, name := range it.Names {
+		if e, ok := found[name]; ok && !e.Removed {
+			served = append(served, e)
+		}
+	}
+	return served, nil
+}
+
+// preflight shows that the names of an item lead to this fleet. Names under a
+// wildcard are proved by DNS and have no answer to fetch.
+func (t *term) preflight(ctx context.Context, it issuance.Item) error {
+	if t.rules.preflight == nil {
+		return nil
+	}
+	var nodes []string
+	if t.rules.nodes {
+		all, err := t.store.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		for _, n := range all {
+			if n.InService() {
+				nodes = append(nodes, n.Address)
+			}
+		}
+	}
+	for _, name := range it.Names {
+		if t.rules.responder.Kind(strings.TrimPrefix(name, fleet.Wildcard), strings.HasPrefix(name, fleet.Wildcard)) != issuer.HTTP01 {
+			continue
+		}
+		p := *t.rules.preflight
+		p.Thumbprint = t.clients.thumbprint
+		if err := p.Check(ctx, name, nodes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unproved ends an attempt at its preflight.
+func (t *term) unproved(ctx context.Context, o outcome, err error) outcome {
+	if !errors.Is(err, issuer.ErrPreflight) {
+		o.err = err
+		return o
+	}
+	return t.fail(ctx, o, "", err)
+}
+
+// choose is the CA to ask: the first, or the one after that which was down.
+func (t *term) choose(it issuance.Item) issuer.CA {
+	if f := it.Failed.Last; f != nil && f.Class == issuance.CADown {
+		for n, ca := range t.rules.cas {
+			if ca.Name == f.CA {
+				return t.rules.cas[(n+1)%len(t.rules.cas)]
+			}
+		}
+	}
+	return t.rules.cas[0]
+}
+
+// obtain drives the order of an item to its end.
+func (t *term) obtain(ctx context.Context, o outcome, again bool) outcome {
+	name := o.item.Order.CA
+	client, err := t.clients.of(ctx, name)
+	if err != nil {
+		return t.fail(ctx, o, name, err)
+	}
+	placed := func(url string) error {
+		o = t.put(ctx, o, func(now time.Time) (issuance.Item, error) { return o.item.Placed(url, now) })
+		return o.err
+	}
+	b, err := client.Obtain(ctx, o.item, again, t.rules.responder, placed)
+	if o.err != nil {
+		return o
+	}
+	if err != nil {
+		return t.fail(ctx, o, name, err)
+	}
+	if o.item, err = t.writer.serve(ctx, o.item, b); err != nil {
+		o.err = err
+	}
+	return o
+}
+
+// fail journals a failure; what the end of the term has cut off is none.
+func (t *term) fail(ctx context.Context, o outcome, ca string, err error) outcome {
+	f, ok := issuer.FailureOf(ctx, ca, err)
+	if !ok {
+		o.err = err
+		return o
+	}
+	if f.Type == "accountDoesNotExist" {
+		t.log.Error("the CA does not know the account any more, registering anew", "ca", ca)
+		if err := t.clients.forget(ctx, ca); err != nil {
+			o.err = err
+			return o
+		}
+	}
+	u := rand.Float64() //nolint:gosec // spreads retries
+	o = t.put(ctx, o, func(now time.Time) (issuance.Item, error) { return o.item.Fail(f, u, now) })
+	o.failure = &f
+	t.log.Warn("certificate not obtained", "names", o.item.String(), "stage", string(f.Stage), "class", string(f.Class),
+		"state", string(o.item.State), "next", o.item.Next, "ca", ca, "err", err)
+	return o
+}
+
+// put takes a step and journals it.
+func (t *term) put(ctx context.Context, o outcome, step func(now time.Time) (issuance.Item, error)) outcome {
+	it, err := step(time.Now())
+	if err == nil {
+		err = t.store.PutItems(ctx, []issuance.Item{it}, t.session)
+	}
+	if err != nil {
+		o.err = err
+		return o
+	}
+	o.item = it
+	return o
+}
+
+// took plans for what became of an item.
+func (t *term) took(o outcome) {
+	id := o.before.ID()
+	if _, known := t.planner.Item(id); !known {
+		return // removed meanwhile
+	}
+	now := time.Now()
+	ledger := t.planner.Ledger
+	if o.before.Counted() && o.item.Order == nil && o.item.State != issuance.Issued && (o.failure == nil || o.failure.Stage == issuance.StagePreflight) {
+		ledger.Return(o.before)
+	}
+	if f := o.failure; f != nil {
+		switch {
+		case f.Class == issuance.RateLimited, f.Class == issuance.CADown:
+			ledger.Hold(now.Add(time.Minute))
+		case f.Stage == issuance.StageValidate:
+			for _, name := range o.item.Names {
+				ledger.TakeFailure(name, now)
+			}
+		}
+	}
+	switch {
+	case o.gone:
+		t.drop(o.before)
+	case errors.Is(o.err, store.ErrFenced):
+	case o.err != nil:
+		t.log.Warn("attempt broke off", "names", o.before.String(), "next", issueRetry, "err", o.err)
+		t.planner.Delay(o.item, now.Add(issueRetry))
+	default:
+		t.set(o.item, now)
+	}
+}

@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+)
+
+// intake carries out what operators have asked for, and takes it off the queue.
+// Doing a request twice, because its deletion was lost, does nothing more.
+func (t *term) intake(ctx context.Context, queue []store.QueuedRequest) error {
+	var done []string
+	for _, q := range queue {
+		if q.Err != nil {
+			t.log.Error("request refused", "id", q.ID, "err", q.Err)
+		} else if err := t.carryOut(ctx, q.Request); err != nil {
+			return err
+		}
+		done = append(done, q.ID)
+	}
+	return t.store.DropRequests(ctx, done, t.session)
+}
+
+func (t *term) carryOut(ctx context.Context, r issuance.Request) error {
+	t.log.Info("request", "do", string(r.Do), "certificates", len(r.Wishes), "first", r.Wishes[0].Names[0], "by", r.By)
+	switch r.Do {
+	case issuance.Add:
+		return t.add(ctx, r)
+	case issuance.Retry:
+		return t.retry(ctx, r)
+	default:
+		return t.remove(ctx, r)
+	}
+}
+
+// add takes new items in. A name that belongs to another item stays there.
+func (t *term) add(ctx context.Context, r issuance.Request) error {
+	now := time.Now()
+	var items []issuance.Item
+	for _, w := range r.Wishes {
+		it, err := issuance.New(w.Names, w.Group, w.Profile, now)
+		if err != nil {
+			return err // a request was checked when it was read
+		}
+		if _, known := t.planner.Item(it.ID()); known {
+			continue
+		}
+		if name, other := t.conflict(it); other {
+			t.log.Error("name belongs to another certificate, not added", "name", name, "names", it.String())
+			continue
+		}
+		for _, name := range it.Names {
+			t.names[name] = it.ID() // also for the wishes that follow
+		}
+		items = append(items, it)
+	}
+	if err := t.store.PutItems(ctx, items, t.session); err != nil {
+		return err
+	}
+	for _, it := range items {
+		t.set(it, now)
+	}
+	return nil
+}
+
+func (t *term) conflict(it issuance.Item) (name string, other bool) {
+	for _, name := range it.Names {
+		if id, ok := t.names[name]; ok && id != it.ID() {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// retry gives items that wait or are parked another chance now.
+func (t *term) retry(ctx context.Context, r issuance.Request) error {
+	now := time.Now()
+	var items []issuance.Item
+	for _, it := range t.named(r) {
+		if again, err := it.Retry(now); err == nil {
+			items = append(items, again)
+		}
+	}
+	if err := t.store.PutItems(ctx, items, t.session); err != nil {
+		return err
+	}
+	for _, it := range items {
+		t.set(it, now)
+	}
+	return nil
+}
+
+// remove ends the life of items, and unless they are only to be forgotten takes
+// their names out of the inventory, as far as these are served with what was
+// obtained for them.
+func (t *term) remove(ctx context.Context, r issuance.Request) error {
+	var ids, names []string
+	items := t.named(r)
+	for _, it := range items {
+		ids = append(ids, it.ID())
+		if r.Do == issuance.Forget {
+			continue
+		}
+		served, err := t.entries(ctx, it)
+		if err != nil {
+			return err
+		}
+		for _, e := range served {
+			if e.Source == fleet.SourceACME {
+				names = append(names, e.Name)
+			}
+		}
+	}
+	if len(names) > 0 {
+		if _, err := t.store.EditInventory(ctx, store.Edit{Remove: names, Now: time.Now()}, t.session, nil); err != nil {
+			return err
+		}
+	}
+	if err := t.store.DropItems(ctx, ids, t.session); err != nil {
+		return err
+	}
+	for _, it := range items {
+		t.drop(it)
+	}
+	return nil
+}
+
+// named are the items that a request names, by any of their names.
+func (t *term) named(r issuance.Request) []issuance.Item {
+	seen := map[string]bool{}
+	var items []issuance.Item
+	for _, w := range r.Wishes {
+		for _, name := range w.Names {
+			id := t.names[name]
+			if it, ok := t.planner.Item(id); ok && !seen[id] {
+				seen[id] = true
+				items = append(items, it)
+			}
+		}
+	}
+	return items
+}

@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/issuer"
+)
+
+// How often a CA is asked for renewal windows that it did not give, and how soon
+// after a certificate was obtained or this node began to lead.
+const (
+	windowRetry = 6 * time.Hour
+	windowSoon  = 10 * time.Second
+	lookers     = 8 // asked at a time
+)
+
+// checkAt is when to ask for an item's renewal window.
+func checkAt(it issuance.Item, now time.Time) time.Time {
+	if w := it.Cert.Window; w != nil {
+		return w.Check
+	}
+	return now.Add(windowSoon + time.Duration(rand.Float64()*float64(windowSoon))) //nolint:gosec // spreads requests
+}
+
+// look asks for the renewal windows that are due, and says when the next one is.
+func (t *term) look(ctx context.Context, now time.Time) time.Time {
+	for t.looking < lookers {
+		id, ok := t.checks.Pop(now)
+		if !ok {
+			break
+		}
+		it, known := t.planner.Item(id)
+		if !known || it.State != issuance.Issued {
+			continue
+		}
+		t.looking++
+		t.aside.Go(func() {
+			o := t.window(ctx, it)
+			select {
+			case t.checked <- o:
+			case <-ctx.Done():
+			}
+		})
+	}
+	next, ok := t.checks.Next()
+	if !ok || t.looking == lookers {
+		return now.Add(idle)
+	}
+	return next
+}
+
+// window asks the CA of a certificate when to renew it, and journals the answer.
+func (t *term) window(ctx context.Context, it issuance.Item) outcome {
+	o := outcome{item: it, before: it}
+	client, err := t.clients.of(ctx, it.Cert.CA)
+	if err != nil {
+		o.err = err
+		return o
+	}
+	info, err := client.RenewalInfo(ctx, it.Cert.ID)
+	if err != nil {
+		o.err = err
+		return o
+	}
+	now := time.Now()
+	u := rand.Float64() //nolint:gosec // chooses a time in a public window
+	w, ok := issuance.Suggest(info.Start, info.End, it.Cert.Window, info.RetryAfter, u, now)
+	if !ok {
+		o.err = errWindow
+		return o
+	}
+	c := *it.Cert
+	c.Window = &w
+	return t.put(ctx, o, func(time.Time) (issuance.Item, error) {
+		return it.Renew(&w, issuance.RenewBy(it.ID(), c, now))
+	})
+}
+
+// errWindow is a window that ends before it begins.
+var errWindow = errors.New("the CA's renewal window is none")
+
+// looked plans with what a CA said about a renewal.
+func (t *term) looked(o outcome) {
+	t.looking--
+	id := o.before.ID()
+	now := time.Now()
+	it, known := t.planner.Item(id)
+	switch {
+	case !known || it.State != issuance.Issued || it.Cert.Bundle != o.before.Cert.Bundle:
+	case errors.Is(o.err, issuer.ErrNoRenewalInfo):
+	case o.err != nil:
+		t.log.Debug("no renewal window", "names", it.String(), "next", windowRetry, "err", o.err)
+		t.checks.Set(id, now.Add(windowRetry))
+	default:
+		t.set(o.item, now)
+	}
+}
