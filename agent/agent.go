@@ -55,6 +55,10 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 }
 
 func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
+	obtain, err := issuing(cfg)
+	if err != nil {
+		return nil, err
+	}
 	r, err := openRenderer(cfg, o)
 	if err != nil {
 		return nil, err
@@ -89,7 +93,8 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		lead: &lead{
 			log: o.Log.Named("leader"), node: cfg.Node, store: st, view: v, hub: h, problems: probs,
 			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), wake: leadWake,
-			tidy: &tidy{log: o.Log.Named("leader"), store: st},
+			tidy:  &tidy{log: o.Log.Named("leader"), store: st},
+			issue: &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain},
 		},
 	}
 	serving := &tlsServing{

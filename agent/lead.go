@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -43,6 +44,7 @@ type lead struct {
 	keepFor  time.Duration // and each for so long
 	wake     wake
 	tidy     *tidy
+	issue    *issue
 
 	damaged time.Time // since when the ring's record cannot be opened; zero: it can
 	alarm   string    // logged last
@@ -62,14 +64,12 @@ func (l *lead) Run(ctx context.Context, session string) error {
 	go func() {
 		watched <- l.store.WatchReports(ctx, func([]fleet.Report, []store.BadReport) { l.wake.give() })
 	}()
-	tidied := make(chan struct{})
-	go func() {
-		defer close(tidied)
-		l.tidy.Run(ctx, session)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { l.tidy.Run(ctx, session) })
+	beside.Go(func() { l.issue.Run(ctx, session) })
 	defer func() {
 		stop()
-		<-tidied
+		beside.Wait()
 		if err := <-watched; err != nil {
 			l.log.Warn("reports not watched", "err", err)
 		}

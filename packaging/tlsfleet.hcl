@@ -159,6 +159,42 @@ certificates {
   #on_demand_mib = 256
 }
 
+# Certificates that the leader obtains and renews by ACME. It needs at least one
+# CA:
+#
+#   ca "letsencrypt" {
+#     directory = "https://acme-v02.api.letsencrypt.org/directory"
+#   }
+#
+# Several are asked in the order of the file, the next one when one is down. A ca
+# block may also have root_file (roots of the CA's own HTTPS), eab_key_id and
+# eab_key_file (external account binding), and the CA's limits, by default those
+# of Let's Encrypt: order_limit = "300/3h", domain_limit = "50/168h",
+# set_limit = "5/168h", failure_limit = "5/1h"; each may be "none".
+acme {
+  # Where rendered servers answer HTTP-01 challenges and send everything else to
+  # HTTPS: ["80", "[::]:80"]. If servers of your own listen there, include
+  # state_dir/nginx/current/acme-challenge.inc in them instead.
+  #http_listen = []
+
+  # Before a CA is asked, each name has to be seen to lead here, by its address in
+  # DNS and, with preflight_nodes, by that of each node.
+  #preflight = true
+  #preflight_nodes = false
+
+  # DNS server for that, "host:port". Without it: the host's.
+  #resolver = ""
+
+  # Port at which challenges come in from outside.
+  #http_port = 80
+
+  # Certificates worked on at a time.
+  #parallel = 32
+
+  # Of the account: ["mailto:ops@example.org"].
+  #contact = []
+}
+
 # The pace of nginx reloads. All four may be "0s".
 reload {
   # Upper bound of the random delay before a reload.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/zclconf/go-cty/cty"
-
 )
 
 // ACME is how the leader obtains certificates. Without a CA it obtains none.
@@ -177,4 +176,3 @@ func isPlainListen(s string) *mistake {
 	}
 	return nil
 }
-

@@ -160,6 +160,28 @@ certificates {
   gateway_group = "h"
   on_demand_mib = 12
 }
+acme {
+  http_listen = ["80", "[::]:80"]
+  parallel = 3
+  preflight = false
+  preflight_nodes = true
+  resolver = "[::1]:53"
+  http_port = 8080
+  contact = ["mailto:a@b.test"]
+}
+ca "one" {
+  directory = "https://ca.test/dir"
+}
+ca "two" {
+  directory = "https://two.test"
+  root_file = "/roots"
+  eab_key_id = "kid"
+  eab_key_file = "/mac"
+  order_limit = "7/1m"
+  domain_limit = "none"
+  set_limit = "1/24h"
+  failure_limit = "2/1h"
+}
 ticket {
   rotate_every = "24h"
   session_timeout = "3h"
@@ -197,8 +219,11 @@ log {
 		Ticket: Ticket{RotateEvery: 24 * time.Hour, SessionTimeout: 3 * time.Hour, Policy: PolicyProceed,
 			Deadline: 5 * time.Second, AcceptEventKeys: true},
 		Certificates: Certificates{CertVariable, NamesOpen, []string{"444 ssl"}, "/i", "g", 7, 9 * time.Second, "/g.sock", "h", 12},
-		Leader:       Leader{TTL: 10 * time.Second},
-		Log:          Log{Level: "debug", Format: "json"},
+		ACME:         ACME{[]string{"80", "[::]:80"}, 3, false, true, "[::1]:53", 8080, []string{"mailto:a@b.test"}},
+		CAs: []CA{defaultCAOf("one", "https://ca.test/dir"), {"two", "https://two.test", "/roots", "kid", "/mac",
+			Limit{7, time.Minute}, Limit{}, Limit{1, day}, Limit{2, time.Hour}}},
+		Leader: Leader{TTL: 10 * time.Second},
+		Log:    Log{Level: "debug", Format: "json"},
 	}
 	got, err := Parse([]byte(src), "f.hcl")
 	if err != nil {
@@ -210,6 +235,12 @@ log {
 	if token := string(got.Consul.Token.Reveal()); token != "t0k3n" {
 		t.Errorf("Token.Reveal() = %q, want t0k3n", token)
 	}
+}
+
+func defaultCAOf(name, directory string) CA {
+	ca := defaultCA(name)
+	ca.Directory = directory
+	return ca
 }
 
 func TestDefaults(t *testing.T) {
@@ -240,6 +271,13 @@ func TestDefaults(t *testing.T) {
 		"reload.quiet":             {d.Reload.Quiet, 500 * time.Millisecond},
 		"reload.max_quiet":         {d.Reload.MaxQuiet, 5 * time.Second},
 		"reload.min_interval":      {d.Reload.MinInterval, 10 * time.Second},
+		"acme.parallel":            {d.ACME.Parallel, 32},
+		"acme.preflight":           {d.ACME.Preflight, true},
+		"acme.http_port":           {d.ACME.HTTPPort, 80},
+		"ca.order_limit":           {defaultCA("x").OrderLimit, Limit{300, 3 * time.Hour}},
+		"ca.domain_limit":          {defaultCA("x").DomainLimit, Limit{50, 168 * time.Hour}},
+		"ca.set_limit":             {defaultCA("x").SetLimit, Limit{5, 168 * time.Hour}},
+		"ca.failure_limit":         {defaultCA("x").FailureLimit, Limit{5, time.Hour}},
 		"leader.eligible":          {d.Leader.Eligible, true},
 		"leader.ttl":               {d.Leader.TTL, 15 * time.Second},
 		"log.level":                {d.Log.Level, "info"},
