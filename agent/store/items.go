@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -57,6 +58,26 @@ func (s *Store) Item(ctx context.Context, id string) (issuance.Item, error) {
 		return issuance.Item{}, err
 	}
 	return s.openItem(id, pair.Value)
+}
+
+// HasItems says which items there are, whatever is in them.
+func (s *Store) HasItems(ctx context.Context, ids []string) (map[string]bool, error) {
+	paths := make([]string, len(ids))
+	for i, id := range ids {
+		paths[i] = itemPath(id)
+	}
+	has := make(map[string]bool, len(ids))
+	var denied error
+	err := s.getAll(ctx, paths, func(i int, _ *api.KVPair, err error) {
+		has[ids[i]] = err == nil
+		if err != nil && !errors.Is(err, ErrMissing) {
+			denied = err
+		}
+	})
+	if err = errors.Join(err, denied); err != nil {
+		return nil, fmt.Errorf("look for items: %w", err)
+	}
+	return has, nil
 }
 
 // openItem opens an item's record, which has to be that of the names it is for.
