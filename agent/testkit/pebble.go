@@ -178,8 +178,10 @@ func (s *PebbleServer) SetRenewalInfo(tb TB, cert []byte, answer string) {
 func (s *PebbleServer) SetAddress(tb TB, name, ip string) {
 	tb.Helper()
 	body, err := json.Marshal(map[string]any{"host": name, "addresses": []string{ip}})
-	if err == nil {
-		err = s.post(s.dnsMgmt+"/add-a", body)
+	for _, call := range []string{"/clear-a", "/add-a"} {
+		if err == nil {
+			err = s.post(s.dnsMgmt+call, body)
+		}
 	}
 	if err != nil {
 		tb.Fatalf("set address of %s: %v", name, err)

@@ -1,0 +1,249 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/tlsfleet/tlsfleet/agent/config"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/issuer"
+	"github.com/tlsfleet/tlsfleet/agent/seal"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+)
+
+// issueWorld is a fleet on a real Consul, a real Pebble behind a proxy, and a
+// real nginx that answers challenges.
+type issueWorld struct {
+	store   *store.Store
+	console *Console
+	pebble  *testkit.PebbleServer
+	proxy   *testkit.Proxy
+	rules   issueRules
+}
+
+func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
+	t.Helper()
+	keyring, err := seal.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config.Config{Fleet: testkit.FleetName(t)}
+	w := &issueWorld{}
+	w.store, err = store.Open(store.Config{Address: testkit.SharedConsul(t).Addr, Fleet: cfg.Fleet, Log: testkit.Logger(t)}, keyring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.HTTPPort = testkit.FreePort(t, "127.0.0.1")
+	w.pebble = testkit.Pebble(t, o)
+	var directory string
+	w.proxy, directory = w.pebble.Proxy(t)
+	w.rules = issueRules{
+		cas: []issuer.CA{{Name: "pebble", Directory: directory, RootFile: w.pebble.RootFile}}, parallel: 8, responder: issuer.Stateless{},
+		preflight: &issuer.Preflight{Resolver: w.pebble.DNS, Port: o.HTTPPort},
+	}
+	w.console = &Console{cfg: cfg, store: w.store}
+	return w
+}
+
+// lead makes a session that holds the leader's lock.
+func (w *issueWorld) lead(t *testing.T) string {
+	t.Helper()
+	client := w.store.Client()
+	session, _, err := client.Session().Create(&api.SessionEntry{TTL: "30s", LockDelay: time.Millisecond}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ok, _, err := client.KV().Acquire(&api.KVPair{Key: w.store.LeaderKey(), Session: session, Value: []byte("test")}, nil)
+	if err != nil || !ok {
+		t.Fatalf("acquire the leader's lock: %v, %v", ok, err)
+	}
+	return session
+}
+
+// leader leads until stop is called; the lock is free then.
+func (w *issueWorld) leader(t *testing.T) (stop func()) {
+	t.Helper()
+	session := w.lead(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	i := &issue{log: testkit.Logger(t), store: w.store, rules: w.rules, problems: newProblems(func() {})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		i.Run(ctx, session)
+	}()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			<-done
+			if _, err := w.store.Client().Session().Destroy(session, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// answering starts nginx with the thumbprint that the leader has published.
+func (w *issueWorld) answering(t *testing.T) {
+	t.Helper()
+	var thumbprint string
+	testkit.Eventually(t, 20*time.Second, "the account's thumbprint", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := w.store.WatchAnswer(ctx, func(rec store.AnswerRecord, err error) {
+			if err == nil {
+				thumbprint = rec.Answer.Thumbprint
+				cancel()
+			}
+		})
+		if thumbprint == "" {
+			return errors.Join(err, errors.New("none yet"))
+		}
+		return nil
+	})
+	testkit.NewNginx(t, testkit.NginxOptions{NoInclude: true, HTTP: fmt.Sprintf(`
+	server {
+		listen 127.0.0.1:%d;
+		location ~ "^/\.well-known/acme-challenge/([A-Za-z0-9_-]+)$" { default_type text/plain; return 200 "$1.%s"; }
+	}`, w.pebble.HTTPPort, thumbprint)}).Start(t)
+}
+
+// await waits until a domain's status is as it should be.
+func (w *issueWorld) await(t *testing.T, name, what string, ok func(DomainStatus) bool) DomainStatus {
+	t.Helper()
+	var d DomainStatus
+	testkit.Eventually(t, 30*time.Second, name+" to be "+what, func() error {
+		var err error
+		if d, err = w.console.Domain(t.Context(), name); err == nil && !ok(d) {
+			err = fmt.Errorf("it is %+v", d)
+		}
+		return err
+	})
+	return d
+}
+
+func isState(s issuance.State) func(DomainStatus) bool {
+	return func(d DomainStatus) bool { return d.State == s }
+}
+
+func (w *issueWorld) add(t *testing.T, names ...string) {
+	t.Helper()
+	var wishes []issuance.Wish
+	for _, name := range names {
+		wishes = append(wishes, issuance.Wish{Names: []string{name}})
+	}
+	if err := w.console.AddDomains(t.Context(), wishes, "test", nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDomainsAreObtainedRetriedAndEnded(t *testing.T) {
+	w := newIssueWorld(t, testkit.PebbleOptions{Blocked: []string{"blocked.test"}})
+	w.pebble.SetAddress(t, "elsewhere.test", "127.0.0.2") // nobody listens there
+	w.leader(t)
+	w.answering(t)
+	before := w.proxy.Seen(http.MethodPost, "/order-plz")
+	w.add(t, "A.test", "b.test", "elsewhere.test", "blocked.test")
+	for _, name := range []string{"a.test", "b.test"} {
+		w.await(t, name, "issued", isState(issuance.Issued))
+		d, err := w.console.Certificate(t.Context(), name)
+		if err != nil || d.Source != fleet.SourceACME || d.Problem != "" {
+			t.Errorf("Certificate(%s) = %+v, %v, want one by ACME", name, d, err)
+		}
+	}
+	w.await(t, "blocked.test", "parked", isState(issuance.Parked))
+	d := w.await(t, "elsewhere.test", "waiting", isState(issuance.Waiting))
+	if d.Failure.Stage != issuance.StagePreflight || d.Failures != 1 {
+		t.Errorf("Domain() of a name that leads elsewhere = %+v, want a failed preflight", d)
+	}
+	if n := w.proxy.Seen(http.MethodPost, "/order-plz") - before; n != 3 {
+		t.Errorf("the CA was asked for %d orders, want 3: a failed preflight costs it nothing", n)
+	}
+	w.pebble.SetAddress(t, "elsewhere.test", "127.0.0.1")
+	if err := w.console.RetryDomains(t.Context(), []string{"elsewhere.test"}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.await(t, "elsewhere.test", "issued", isState(issuance.Issued))
+	if err := w.console.EndDomains(t.Context(), []string{"a.test"}, false, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.console.EndDomains(t.Context(), []string{"b.test"}, true, "test"); err != nil {
+		t.Fatal(err)
+	}
+	for name, served := range map[string]bool{"a.test": false, "b.test": true} {
+		if _, err := w.console.Domain(t.Context(), name); !errors.Is(err, ErrUnknownDomain) {
+			t.Errorf("Domain(%s) after its end = %v, want %v", name, err, ErrUnknownDomain)
+		}
+		if _, err := w.console.Certificate(t.Context(), name); (err == nil) != served {
+			t.Errorf("Certificate(%s) = %v, want it served %v", name, err, served)
+		}
+	}
+	if err := w.console.RetryDomains(t.Context(), []string{"elsewhere.test", "c.test"}, "test"); !errors.Is(err, ErrUnknownDomain) {
+		t.Errorf("RetryDomains() of an unknown name = %v, want %v", err, ErrUnknownDomain)
+	}
+}
+
+func TestANameIsInOneCertificate(t *testing.T) {
+	w := newIssueWorld(t, testkit.PebbleOptions{})
+	w.leader(t)
+	w.answering(t)
+	group := []issuance.Wish{{Names: []string{"www.a.test", "a.test"}}}
+	if err := w.console.AddDomains(t.Context(), group, "test", nil); err != nil {
+		t.Fatal(err)
+	}
+	w.await(t, "www.a.test", "issued", isState(issuance.Issued))
+	if err := w.console.AddDomains(t.Context(), []issuance.Wish{{Names: []string{"a.test"}}, {Names: []string{"b.test"}}}, "test", nil); !errors.Is(err, ErrTakenDomain) {
+		t.Errorf("AddDomains() of a name of another certificate = %v, want %v", err, ErrTakenDomain)
+	}
+	w.await(t, "b.test", "issued", isState(issuance.Issued))
+	if err := w.console.AddDomains(t.Context(), group, "test", nil); err != nil {
+		t.Errorf("AddDomains() again = %v, want nil", err)
+	}
+}
+
+// TestLeadersThatDieObtainOnce ends leaders in the middle of their work, again
+// and again, and has others go on.
+func TestLeadersThatDieObtainOnce(t *testing.T) {
+	w := newIssueWorld(t, testkit.PebbleOptions{})
+	stop := w.leader(t)
+	w.answering(t)
+	const n = 40
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("n%d.test", i))
+	}
+	w.add(t, names...)
+	for range 6 {
+		seen := w.proxy.Seen(http.MethodPost, "")
+		testkit.Eventually(t, 30*time.Second, "work to go on", func() error {
+			list, _, err := w.console.Domains(t.Context(), DomainFilter{State: issuance.Issued}, false)
+			if err == nil && len(list) < n && w.proxy.Seen(http.MethodPost, "") < seen+15 {
+				err = errors.New("it does not")
+			}
+			return err
+		})
+		stop()
+		stop = w.leader(t)
+	}
+	for _, name := range names {
+		w.await(t, name, "issued", isState(issuance.Issued))
+	}
+	if orders := w.proxy.Seen(http.MethodPost, "/order-plz"); orders != n {
+		t.Errorf("the CA was asked for %d orders, want %d", orders, n)
+	}
+	if accounts := w.proxy.Seen(http.MethodPost, "/sign-me-up"); accounts != 1 {
+		t.Errorf("the CA was asked for %d accounts, want 1", accounts)
+	}
+}
