@@ -2,6 +2,9 @@ package agent
 
 import (
 	"context"
+	"maps"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,7 +14,18 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
-const fetchers = 8 // bundles fetched at a time
+// fetchAtOnce is how many bundles are in memory at a time, twice: those that
+// are fetched, and those that are written.
+const fetchAtOnce = 2048
+
+// fetchers is how many bundles a node on demand fetches at a time.
+const fetchers = 8
+
+// fetched is some bundles as they were read, or why they were not.
+type fetched struct {
+	good map[fleet.Hash]bundle.Bundle
+	bad  map[fleet.Hash]error
+}
 
 // fetch makes the bundles that todo names available on disk.
 func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, failed map[fleet.Hash]error) {
@@ -22,50 +36,106 @@ func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, fa
 			wanted[e.Bundle] = true
 		}
 	}
-	var mu sync.Mutex
-	g := errgroup.Group{}
-	g.SetLimit(fetchers)
-	for hash := range wanted {
-		g.Go(func() error {
-			err := f.obtain(ctx, hash)
-			mu.Lock()
-			defer mu.Unlock()
+	for got := range f.fetches(ctx, wanted) {
+		for hash, err := range f.put(got) {
 			if err != nil {
 				failed[hash] = err
 			} else {
 				ready[hash] = true
 			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		f.log.Error("bundles not fetched", "err", err)
+		}
 	}
 	return ready, failed
 }
 
-// obtain fetches, checks and writes one bundle, unless it is here already.
-func (f *certFollower) obtain(ctx context.Context, hash fleet.Hash) error {
-	if _, whole := f.renderer.CheckBundle(hash); whole != nil {
-		return f.renderer.PutBundle(hash, *whole)
-	}
-	b, err := f.checked(ctx, hash)
-	if err != nil {
-		return err
-	}
-	return f.renderer.PutBundle(hash, b)
+// fetches reads bundles while the caller is busy with those before.
+func (f *certFollower) fetches(ctx context.Context, wanted map[fleet.Hash]bool) <-chan fetched {
+	out := make(chan fetched)
+	go func() {
+		defer close(out)
+		var batch []fleet.Hash
+		for hash := range wanted {
+			if batch = append(batch, hash); len(batch) == fetchAtOnce {
+				out <- f.read(ctx, batch)
+				batch = nil
+			}
+		}
+		if len(batch) > 0 {
+			out <- f.read(ctx, batch)
+		}
+	}()
+	return out
 }
 
-// checked fetches and checks one bundle. An expired one is served as the
-// inventory says: the owner sees it, and nothing else would be better.
+// read fetches some bundles, unless they are here already; when that ends early,
+// none of them.
+func (f *certFollower) read(ctx context.Context, hashes []fleet.Hash) fetched {
+	here := map[fleet.Hash]bundle.Bundle{}
+	missing := slices.DeleteFunc(hashes, func(hash fleet.Hash) bool {
+		if f.renderer.HasBundle(hash) {
+			if _, whole := f.renderer.CheckBundle(hash); whole != nil {
+				here[hash] = *whole
+			}
+		}
+		_, ok := here[hash]
+		return ok
+	})
+	good, bad, err := f.store.Bundles(ctx, missing)
+	if err != nil {
+		good, bad = map[fleet.Hash]bundle.Bundle{}, map[fleet.Hash]error{}
+		for _, hash := range missing {
+			bad[hash] = err
+		}
+	}
+	maps.Copy(good, here)
+	return fetched{good, bad}
+}
+
+// put checks and writes bundles, and says of each that was asked for what came
+// of it.
+func (f *certFollower) put(got fetched) map[fleet.Hash]error {
+	result := got.bad
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for hash, b := range got.good {
+		g.Go(func() error {
+			err := usable(b)
+			mu.Lock()
+			defer mu.Unlock()
+			result[hash] = err
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		f.log.Error("bundles not checked", "err", err)
+	}
+	for hash, err := range result {
+		if err != nil {
+			delete(got.good, hash)
+		}
+	}
+	for hash, err := range f.renderer.PutBundles(got.good) {
+		result[hash] = err
+	}
+	return result
+}
+
+// checked fetches and checks one bundle.
 func (f *certFollower) checked(ctx context.Context, hash fleet.Hash) (bundle.Bundle, error) {
 	b, err := f.store.Bundle(ctx, hash)
 	if err != nil {
 		return bundle.Bundle{}, err
 	}
-	policy := bundle.Policy{Now: time.Now(), AllowExpired: true, AllowNoChain: true, AllowSelfSigned: true}
-	if _, err := bundle.Check(b, policy); err != nil {
+	if err := usable(b); err != nil {
 		return bundle.Bundle{}, err
 	}
 	return b, nil
+}
+
+// usable checks a bundle. An expired one is served as the inventory says: the
+// owner sees it, and nothing else would be better.
+func usable(b bundle.Bundle) error {
+	_, err := bundle.Check(b, bundle.Policy{Now: time.Now(), AllowExpired: true, AllowNoChain: true, AllowSelfSigned: true})
+	return err
 }

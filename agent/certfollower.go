@@ -200,6 +200,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 		return []fleet.Problem{{Code: "inventory-unread", Severity: fleet.Warning, Message: err.Error()}}
 	}
 	var problems []fleet.Problem
+	var whole []store.ShardRecord
 	for _, n := range slices.Sorted(maps.Keys(bad)) {
 		problems = append(problems, fleet.Problem{Code: fmt.Sprintf("shard-%d-refused", n), Severity: fleet.Alarm, Message: bad[n].Error()})
 	}
@@ -209,12 +210,22 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 				Message: fmt.Sprintf("shard %d has epoch %d, the head says %d", r.Shard.Number, r.Shard.Epoch, rec.Head.Shards[r.Shard.Number])})
 			continue
 		}
-		problems = append(problems, f.take(r)...)
+		whole = append(whole, r)
+	}
+	copies := map[string][]byte{}
+	for _, r := range whole {
+		copies[shardCopy(r.Shard.Number)] = r.Sealed
+	}
+	if err := f.renderer.SaveInventory(copies); err != nil {
+		return append(problems, unsaved(err))
+	}
+	for _, r := range whole {
+		f.take(r.Shard)
 	}
 	if len(problems) > 0 || slices.ContainsFunc(numbers, func(n int) bool { return len(f.lost[n]) > 0 }) {
 		return problems
 	}
-	if err := f.renderer.SaveInventory(headCopy, rec.Sealed); err != nil {
+	if err := f.renderer.SaveInventory(map[string][]byte{headCopy: rec.Sealed}); err != nil {
 		return []fleet.Problem{unsaved(err)}
 	}
 	f.head, f.target = rec.Head, nil
@@ -224,23 +235,18 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 }
 
 // take makes a shard the wanted state of its names.
-func (f *certFollower) take(r store.ShardRecord) []fleet.Problem {
-	before := f.shards[r.Shard.Number]
-	lost := handlers.PlanShard(before, r.Shard).Lost
+func (f *certFollower) take(s inventory.Shard) {
+	lost := handlers.PlanShard(f.shards[s.Number], s).Lost
 	if len(lost) > 0 {
-		f.log.Error("names vanished from the inventory without a tombstone, keeping them", "shard", r.Shard.Number, "names", lost)
+		f.log.Error("names vanished from the inventory without a tombstone, keeping them", "shard", s.Number, "names", lost)
 	}
-	if err := f.renderer.SaveInventory(shardCopy(r.Shard.Number), r.Sealed); err != nil {
-		return []fleet.Problem{unsaved(err)}
+	f.shards[s.Number] = s
+	f.known.put(s)
+	f.head.Shards[s.Number] = s.Epoch
+	f.want(s)
+	if f.miss(s, append(lost, f.lost[s.Number]...)); len(f.lost[s.Number]) > 0 {
+		f.head.Shards[s.Number]-- // to be read again
 	}
-	f.shards[r.Shard.Number] = r.Shard
-	f.known.put(r.Shard)
-	f.head.Shards[r.Shard.Number] = r.Shard.Epoch
-	f.want(r.Shard)
-	if f.miss(r.Shard, append(lost, f.lost[r.Shard.Number]...)); len(f.lost[r.Shard.Number]) > 0 {
-		f.head.Shards[r.Shard.Number]-- // to be read again
-	}
-	return nil
 }
 
 // want lists the names of a shard whose files are not as it says. A node on

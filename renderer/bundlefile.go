@@ -20,30 +20,36 @@ type bundleFile struct {
 	perm fs.FileMode
 }
 
-// create writes the file into a folder that nobody else can enter yet.
+// create writes the file into a new folder. Mode and group are those that it
+// keeps, from the first byte on, where umask and parent let them.
 func (f bundleFile) create(dir string, gid int, sync bool) (err error) {
-	file, err := os.OpenFile(filepath.Join(dir, f.name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(filepath.Join(dir, f.name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, f.perm)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := file.Write(f.text); err != nil {
+	info, err := file.Stat()
+	if err != nil {
 		return err
 	}
-	if err := file.Chown(-1, gid); err != nil {
+	if have, ok := groupOf(info); !ok || have != gid {
+		if err := file.Chown(-1, gid); err != nil {
+			return err
+		}
+	}
+	if info.Mode().Perm() != f.perm {
+		if err := file.Chmod(f.perm); err != nil {
+			return err
+		}
+	}
+	if _, err := file.Write(f.text); err != nil || !sync {
 		return err
 	}
-	if err := file.Chmod(f.perm); err != nil {
-		return err
-	}
-	if sync {
-		return file.Sync()
-	}
-	return nil
+	return file.Sync()
 }
 
 func createDir(dir string, gid int, perm fs.FileMode) error {
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.Mkdir(dir, perm); err != nil {
 		return err
 	}
 	return setAccess(dir, gid, perm)
@@ -55,13 +61,15 @@ func setAccess(path string, gid int, perm fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if uid, ok := ownerOf(info); ok && uid != os.Geteuid() {
-		err = os.Lchown(path, os.Geteuid(), gid)
-	} else {
-		err = setGroup(path, gid)
+	uid, known := ownerOf(info)
+	have, ok := groupOf(info)
+	if !ok || have != gid || known && uid != os.Geteuid() {
+		if err := os.Lchown(path, os.Geteuid(), gid); err != nil {
+			return err
+		}
 	}
-	if err != nil || info.Mode().Perm() == perm {
-		return err
+	if info.Mode().Perm() == perm {
+		return nil
 	}
 	return os.Chmod(path, perm)
 }
@@ -134,6 +142,9 @@ func holds(dir string, files []bundleFile) bool {
 // is exchanged in one step and removed.
 func (r *Renderer) settle(temp, path string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, unix.EEXIST) {
 		err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
 	}

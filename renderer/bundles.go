@@ -1,20 +1,24 @@
 package renderer
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
-// syncfsAt is from how many bundles on the whole file system is synchronized
-// once instead of each file.
+// syncfsAt is from how many bundles or records on the whole file system is
+// synchronized once instead of each file.
 const syncfsAt = 16
 
 // PutBundle writes the files of a bundle into StateDir/store, where they stay
@@ -22,47 +26,89 @@ const syncfsAt = 16
 // there already is left as it is; one whose files were changed by others is
 // replaced as a whole. The bundle is not checked, except that it has the hash.
 func (r *Renderer) PutBundle(hash fleet.Hash, b bundle.Bundle) error {
-	return r.PutBundles(map[fleet.Hash]bundle.Bundle{hash: b})
+	return r.PutBundles(map[fleet.Hash]bundle.Bundle{hash: b})[hash]
 }
 
-// PutBundles is PutBundle for several at once, much faster for many. Those
-// that cannot be written are named in the error; all others are in place.
-func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) error {
+// PutBundles is PutBundle for several at once, much faster for many. It returns
+// those that cannot be written, with why; all others are in place.
+func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) map[fleet.Hash]error {
 	r.certs.Lock()
 	defer r.certs.Unlock()
+	failed := map[fleet.Hash]error{}
+	fail := func(hash fleet.Hash, err error) { failed[hash] = fmt.Errorf("put bundle %s: %w", hash, err) }
 	if err := r.admit(nil); err != nil {
-		return fmt.Errorf("put bundles: %w", err)
-	}
-	each := len(bundles) < syncfsAt
-	var errs []error
-	staged := map[fleet.Hash]string{}
-	for hash, b := range bundles {
-		temp, err := r.stageBundle(hash, b, each)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("put bundle %s: %w", hash, err))
-		} else if temp != "" {
-			staged[hash] = temp
+		for hash := range bundles {
+			fail(hash, err)
 		}
+		return failed
+	}
+	for hash := range bundles {
 		delete(r.orphans, hash)
 	}
+	each := len(bundles) < syncfsAt
+	staged := r.stageBundles(bundles, each, fail)
 	if len(staged) == 0 {
-		return errors.Join(errs...)
+		return failed
 	}
 	if !each {
 		if err := syncAll(r.cfg.storeDir()); err != nil {
-			return errors.Join(append(errs, fmt.Errorf("put bundles: %w", err), r.openTree())...)
+			err = errors.Join(err, r.openTree())
+			for hash := range staged {
+				fail(hash, err)
+			}
+			return failed
 		}
 	}
 	r.step(StepBundleStaged)
-	for _, hash := range slices.SortedFunc(maps.Keys(staged), func(a, b fleet.Hash) int { return bytes.Compare(a[:], b[:]) }) {
-		if err := r.settle(staged[hash], r.cfg.bundleDir(hash)); err != nil {
-			errs = append(errs, fmt.Errorf("put bundle %s: %w", hash, err))
+	r.settleBundles(staged, fail)
+	r.step(StepBundlePut)
+	return failed
+}
+
+// settleBundles renames what is staged to its place.
+func (r *Renderer) settleBundles(staged map[fleet.Hash]string, fail func(fleet.Hash, error)) {
+	for hash, temp := range staged {
+		if err := r.settle(temp, r.cfg.bundleDir(hash)); err != nil {
+			fail(hash, err)
 		}
 	}
-	errs = append(errs, syncDir(r.cfg.storeDir()))
-	r.step(StepBundlePut)
-	return errors.Join(errs...)
+	if err := syncDir(r.cfg.storeDir()); err != nil {
+		for hash := range staged {
+			fail(hash, err)
+		}
+	}
 }
+
+// stageBundles stages those that are not in place, on all processors. The
+// caller holds r.certs.
+func (r *Renderer) stageBundles(bundles map[fleet.Hash]bundle.Bundle, durable bool, fail func(fleet.Hash, error)) map[fleet.Hash]string {
+	var mu sync.Mutex
+	staged := make(map[fleet.Hash]string, len(bundles))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for part := range slices.Chunk(slices.Collect(maps.Keys(bundles)), stageAtOnce) {
+		g.Go(func() error {
+			for _, hash := range part {
+				temp, err := r.stageBundle(hash, bundles[hash], durable)
+				mu.Lock()
+				if err != nil {
+					fail(hash, err)
+				} else if temp != "" {
+					staged[hash] = temp
+				}
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		r.cfg.Log.Error("bundles not staged", "err", err)
+	}
+	return staged
+}
+
+// stageAtOnce is how many bundles one goroutine stages in a row.
+const stageAtOnce = 16
 
 // stageBundle writes a bundle's files into a temporary folder in the store; no
 // folder if the bundle is in place. sync makes the files durable.
@@ -76,29 +122,31 @@ func (r *Renderer) stageBundle(hash fleet.Hash, b bundle.Bundle, sync bool) (tem
 	if done, err := r.keepBundle(hash, files); done || err != nil {
 		return "", err
 	}
-	return r.fillBundle(files, sync)
-}
-
-// fillBundle writes the files into a new temporary folder.
-func (r *Renderer) fillBundle(files []bundleFile, sync bool) (string, error) {
-	temp, err := os.MkdirTemp(r.cfg.storeDir(), stagePrefix)
-	if err != nil {
-		return "", err
-	}
-	for _, f := range files {
-		err = errors.Join(err, f.create(temp, *r.group, sync))
-	}
-	if err == nil {
-		err = createDir(filepath.Join(temp, rootDir), *r.group, 0o750)
-	}
-	if err == nil {
-		err = setAccess(temp, *r.group, 0o710)
-	}
-	if err == nil && sync {
-		err = syncDir(temp)
-	}
-	if err != nil {
+	temp = filepath.Join(r.cfg.storeDir(), stagePrefix+hash.String())
+	if err := r.fillBundle(temp, files, sync); err != nil {
 		return "", errors.Join(err, os.RemoveAll(temp))
 	}
 	return temp, nil
+}
+
+// fillBundle writes the files into a new temporary folder.
+func (r *Renderer) fillBundle(temp string, files []bundleFile, sync bool) error {
+	err := createDir(temp, *r.group, 0o710)
+	if errors.Is(err, fs.ErrExist) { // left by a write that failed
+		if err = os.RemoveAll(temp); err == nil {
+			err = createDir(temp, *r.group, 0o710)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := f.create(temp, *r.group, sync); err != nil {
+			return err
+		}
+	}
+	if err := createDir(filepath.Join(temp, rootDir), *r.group, 0o750); err != nil || !sync {
+		return err
+	}
+	return syncDir(temp)
 }

@@ -110,7 +110,7 @@ func swapUntilKilled(t *testing.T, text string) {
 		if _, err := r.CollectBundles(0); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.SaveInventory(inventoryHead, make([]byte, 4096)); err != nil {
+		if err := r.SaveInventory(map[string][]byte{inventoryHead: make([]byte, 4096)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -72,7 +72,7 @@ func TestDiskFaultsKeepWhatIsServed(t *testing.T) {
 			if err := g.SetLive(map[string]fleet.Hash{"a.test": second}); tt.links && !errors.Is(err, tt.want) || !tt.links && err != nil {
 				t.Errorf("SetLive() = %v, want an error: %t", err, tt.links)
 			}
-			if err := g.SaveInventory("head", make([]byte, 100<<10)); !errors.Is(err, tt.want) {
+			if err := g.SaveInventory(map[string][]byte{"head": make([]byte, 100<<10)}); !errors.Is(err, tt.want) {
 				t.Errorf("SaveInventory() = %v, want %v", err, tt.want)
 			}
 			if got := g.entries(t, g.cfg.storeDir()); !slices.Equal(got, before) {
@@ -124,17 +124,17 @@ func TestInventoryIsKept(t *testing.T) {
 			if text != "" {
 				sealed = []byte(text)
 			}
-			if err := g.SaveInventory(name, sealed); err != nil {
+			if err := g.SaveInventory(map[string][]byte{name: sealed}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	for _, name := range []string{"", ".", "..", "../epoch", "1024", "-1", "01", "+1", "1 ", "head/x", "Head", "\x00"} {
-		if err := g.SaveInventory(name, []byte("x")); err == nil {
+		if err := g.SaveInventory(map[string][]byte{name: []byte("x")}); err == nil {
 			t.Errorf("SaveInventory(%q) = nil, want an error", name)
 		}
 	}
-	if err := g.SaveInventory("5", make([]byte, maxSealed+1)); err == nil {
+	if err := g.SaveInventory(map[string][]byte{"5": make([]byte, maxSealed+1)}); err == nil {
 		t.Error("SaveInventory() of too much = nil, want an error")
 	}
 	write(t, filepath.Join(g.cfg.inventoryDir(), "foreign"), "x")

@@ -41,10 +41,42 @@ func makeDir(dir string, perm fs.FileMode) error {
 // writeFile replaces path by rename and makes both the file and the rename
 // durable.
 func writeFile(path string, data []byte, perm fs.FileMode) error {
-	if err := replaceFile(path, data, perm); err != nil {
-		return fmt.Errorf("write file: %w", err)
+	return writeEach(filepath.Dir(path), map[string][]byte{filepath.Base(path): data}, perm)
+}
+
+// writeEach is writeFile for some files of one folder, by name.
+func writeEach(dir string, files map[string][]byte, perm fs.FileMode) error {
+	for name, data := range files {
+		if err := replaceFile(filepath.Join(dir, name), data, perm); err != nil {
+			return fmt.Errorf("write file: %w", err)
+		}
 	}
-	return syncDir(filepath.Dir(path))
+	return syncDir(dir)
+}
+
+// writeFiles is writeEach for many: their file system is synchronized once.
+// Until then all former files are in place.
+func writeFiles(dir string, files map[string][]byte, perm fs.FileMode) (err error) {
+	temp := func(name string) string { return filepath.Join(dir, "."+name) }
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("write files: %w", err), removeMatching(dir, func(name string) bool { return name[0] == '.' }))
+		}
+	}()
+	for name, data := range files {
+		if err := os.WriteFile(temp(name), data, perm); err != nil {
+			return err
+		}
+	}
+	if err := syncAll(dir); err != nil {
+		return err
+	}
+	for name := range files {
+		if err := os.Rename(temp(name), filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return syncDir(dir)
 }
 
 // replaceFile gives the file the mode of perm whatever the one it replaces has,

@@ -16,19 +16,26 @@ const (
 	maxSealed       = 1 << 20
 )
 
-// SaveInventory keeps a sealed record of the inventory for a start without
-// Consul: name is "head" or the number of a shard. It is replaced by rename.
-func (r *Renderer) SaveInventory(name string, sealed []byte) error {
-	if !isInventory(name) {
-		return fmt.Errorf("save inventory: no record is named %.40q", name)
-	}
-	if len(sealed) > maxSealed {
-		return fmt.Errorf("save inventory %s: %d bytes, want at most %d", name, len(sealed), maxSealed)
+// SaveInventory keeps sealed records of the inventory for a start without
+// Consul: names are "head" or the number of a shard. Each is replaced by
+// rename; after an error some of them may be the former ones.
+func (r *Renderer) SaveInventory(records map[string][]byte) error {
+	for name, sealed := range records {
+		if !isInventory(name) {
+			return fmt.Errorf("save inventory: no record is named %.40q", name)
+		}
+		if len(sealed) > maxSealed {
+			return fmt.Errorf("save inventory %s: %d bytes, want at most %d", name, len(sealed), maxSealed)
+		}
 	}
 	r.certs.Lock()
 	defer r.certs.Unlock()
-	if err := writeFile(filepath.Join(r.cfg.inventoryDir(), name), sealed, 0o600); err != nil {
-		return fmt.Errorf("save inventory %s: %w", name, err)
+	write := writeFiles
+	if len(records) < syncfsAt {
+		write = writeEach
+	}
+	if err := write(r.cfg.inventoryDir(), records, 0o600); err != nil {
+		return fmt.Errorf("save inventory: %w", err)
 	}
 	r.step(StepInventorySaved)
 	return nil

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
@@ -33,45 +31,58 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 	if err := r.admit(nil); err != nil {
 		return fmt.Errorf("set certificates live: %w", err)
 	}
+	stored := r.HasBundle
+	if len(flips) >= listAt {
+		all, err := r.stored()
+		if err != nil {
+			return fmt.Errorf("set certificates live: %w", err)
+		}
+		stored = func(hash fleet.Hash) bool { return all[hash] }
+	}
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(flips)) {
-		if err := r.setLive(name, flips[name]); err != nil {
-			errs = append(errs, fmt.Errorf("set certificate of %.300q live: %w", name, err))
+	for name, hash := range flips {
+		err := ErrNoBundle
+		if stored(hash) {
+			err = r.setLive(name, hash)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("set certificate of %.300q live: bundle %s: %w", name, hash, err))
 		}
 		r.step(StepLive)
 	}
 	return errors.Join(errs...)
 }
 
+// listAt is from how many names on the store is listed once instead of each
+// bundle being looked for.
+const listAt = 256
+
 func (r *Renderer) setLive(name string, hash fleet.Hash) error {
 	folder, err := LiveFolder(name)
 	if err != nil {
 		return err
 	}
-	if info, err := os.Lstat(r.cfg.bundleDir(hash)); err != nil || !info.IsDir() {
-		return fmt.Errorf("bundle %s: %w", hash, ErrNoBundle)
+	path, target := filepath.Join(r.cfg.liveDir(), folder), liveTarget(hash)
+	delete(r.orphans, hash)
+	if err := os.Symlink(target, path); !errors.Is(err, fs.ErrExist) {
+		return err // a new one
 	}
-	path := filepath.Join(r.cfg.liveDir(), folder)
 	old, err := os.Readlink(path)
 	switch {
-	case err == nil && old == liveTarget(hash):
+	case err == nil && old == target:
 		return nil
 	case err == nil:
 		if replaced, ok := liveHash(old); ok {
 			r.orphan(replaced)
 		}
-	case !errors.Is(err, fs.ErrNotExist):
+	default:
 		r.cfg.Log.Warn("replacing what others put in the place of a live certificate", "path", path)
 	}
-	delete(r.orphans, hash)
-	return r.point(path, liveTarget(hash))
+	return r.replace(path, target)
 }
 
-// point makes a link by one rename, whatever is there.
-func (r *Renderer) point(path, target string) error {
-	if err := os.Symlink(target, path); !errors.Is(err, fs.ErrExist) {
-		return err // a new one
-	}
+// replace makes a link by one rename, whatever is there.
+func (r *Renderer) replace(path, target string) error {
 	// The name of the domain would be too long with a prefix.
 	temp := filepath.Join(filepath.Dir(path), linkPrefix)
 	if err := os.RemoveAll(temp); err != nil {
