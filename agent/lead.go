@@ -62,7 +62,12 @@ func (l *lead) Run(ctx context.Context, session string) error {
 	ctx, stop := context.WithCancel(ctx) // ends the parts when the lead ends by itself
 	watched := make(chan error, 1)
 	go func() {
-		watched <- l.store.WatchReports(ctx, func([]fleet.Report, []store.BadReport) { l.wake.give() })
+		var last reportNews
+		watched <- l.store.WatchReports(ctx, func(good []fleet.Report, bad []store.BadReport) {
+			if last.differs(good, bad) {
+				l.wake.give()
+			}
+		})
 	}()
 	var beside sync.WaitGroup
 	beside.Go(func() { l.tidy.Run(ctx, session) })
