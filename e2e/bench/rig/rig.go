@@ -8,8 +8,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,7 +83,7 @@ func (r *Rig) Store(p *lab.Program, names []string) (map[string]fleet.Hash, erro
 		hashes[name] = bundle.Hash(b)
 		bundles[hashes[name]] = b
 	}
-	return hashes, r.PutBundles(bundles)
+	return hashes, errors.Join(slices.Collect(maps.Values(r.PutBundles(bundles)))...)
 }
 
 // Serve applies a release with the servers and returns how long that took.
