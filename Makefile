@@ -89,6 +89,10 @@ bench-swap: deps ## count handshakes that fail while certificates are renewed 1,
 bench-handshake: deps ## measure nginx's CPU per handshake, its reload and its memory in each mode
 	cd e2e && go run ./bench/handshake $(ARGS)
 
+.PHONY: bench-fanout
+bench-fanout: deps $(CONSUL) ## measure how long one changed certificate takes to reach 200 nodes
+	cd e2e && go run ./bench/fanout $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	.ci/fuzz $(FUZZTIME)

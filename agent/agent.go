@@ -122,6 +122,14 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 // Close releases the node's folders.
 func (a *Agent) Close() error { return a.renderer.Close() }
 
+// FollowCertificates is the part of Run that keeps the files of certificates on
+// the fleet's inventory, without the others: nothing is reported, and nginx is
+// not touched. An agent runs either of them, once.
+func (a *Agent) FollowCertificates(ctx context.Context) error {
+	close(a.follower.recovered)
+	return a.certs.Run(ctx)
+}
+
 // Run runs every part until ctx ends or one of them breaks, and returns why.
 func (a *Agent) Run(ctx context.Context) error {
 	var g run.Group

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/bundle"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+	"github.com/tlsfleet/tlsfleet/e2e/lab"
+)
+
+const (
+	startLimit  = 3 * time.Minute // for all nodes to have all certificates
+	changeLimit = 30 * time.Second
+	look        = 2 * time.Millisecond
+)
+
+// figure is how long it took, of all nodes and changes.
+type figure struct {
+	watchers int
+	took     []time.Duration // sorted
+}
+
+func (f figure) at(percent int) time.Duration {
+	return f.took[max((len(f.took)*percent+99)/100, 1)-1]
+}
+
+// String is the figure's line.
+func (f figure) String() string {
+	return fmt.Sprintf("bench=fanout who=tlsfleet watchers=%d p50_ms=%.1f p99_ms=%.1f n=%d", f.watchers,
+		float64(f.at(50))/float64(time.Millisecond), float64(f.at(99))/float64(time.Millisecond), len(f.took))
+}
+
+// measure starts the nodes and makes the changes.
+func measure(ctx context.Context, p *lab.Program, o options) (figure, error) {
+	server := testkit.Consul(p, testkit.ConsulDev())
+	s, err := newSource(p, server.Addr)
+	if err != nil {
+		return figure{}, err
+	}
+	all := map[string]fleet.Hash{}
+	for i := range o.names {
+		name := fmt.Sprintf("n%d.test", i)
+		if all[name], err = s.change(ctx, name); err != nil {
+			return figure{}, err
+		}
+	}
+	nodes, err := startNodes(ctx, p, o, server.Addr, s)
+	if err != nil {
+		return figure{}, err
+	}
+	for name, hash := range all {
+		if _, err := nodes.await(ctx, startLimit, name, hash); err != nil {
+			return figure{}, fmt.Errorf("wait for the first certificates: %w", err)
+		}
+	}
+	f := figure{watchers: o.watchers}
+	for round := range o.rounds + 1 {
+		if err := pause(ctx, o.pause); err != nil {
+			return f, err
+		}
+		name := fmt.Sprintf("n%d.test", round%o.names)
+		hash, err := s.change(ctx, name)
+		if err != nil {
+			return f, err
+		}
+		took, err := nodes.await(ctx, changeLimit, name, hash)
+		if err != nil {
+			return f, fmt.Errorf("round %d: %w", round, err)
+		}
+		if round > 0 { // the first one asks nginx for its version
+			f.took = append(f.took, took...)
+		}
+	}
+	slices.Sort(f.took)
+	return f, nil
+}
+
+// nodes are the folders with the links of each node.
+type nodes []string
+
+// await looks until the certificate is in place everywhere, and returns how long
+// each node took.
+func (n nodes) await(ctx context.Context, limit time.Duration, name string, hash fleet.Hash) ([]time.Duration, error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	waiting := slices.Clone(n)
+	var took []time.Duration
+	for {
+		waiting = slices.DeleteFunc(waiting, func(live string) bool {
+			target, err := os.Readlink(filepath.Join(live, name))
+			there := err == nil && filepath.Base(target) == hash.String()
+			if there {
+				took = append(took, time.Since(began))
+			}
+			return there
+		})
+		if len(waiting) == 0 {
+			return took, nil
+		}
+		if err := pause(ctx, look); err != nil {
+			return nil, fmt.Errorf("%d of %d nodes have no %s: %w", len(waiting), len(n), name, err)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// errPEM is a certificate that is not as the lab makes it.
+var errPEM = errors.New("want leaf, issuer and key")
+
+// bundleOf reads what the lab issues.
+func bundleOf(c lab.Certificate) (bundle.Bundle, error) {
+	ders := blocks(c.PEM)
+	if len(ders) != 3 {
+		return bundle.Bundle{}, fmt.Errorf("read certificate: %w", errPEM)
+	}
+	return bundle.Bundle{Leaf: ders[0], Chain: ders[1:2], Key: fleet.NewSecret(ders[2])}, nil
+}
