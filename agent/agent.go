@@ -11,6 +11,7 @@ import (
 
 	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/leader"
+	"github.com/tlsfleet/tlsfleet/agent/notify"
 	"github.com/tlsfleet/tlsfleet/agent/probe"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/status"
@@ -42,6 +43,7 @@ type Agent struct {
 	lead     *lead
 	gateway  *gateway
 	guard    *guard
+	notifier *notify.Notifier
 }
 
 // New checks that the agent can run here: keyring, folders, the only agent on
@@ -59,6 +61,11 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	notifier, err := openNotifier(cfg, o.Log.Named("notify"))
+	if err != nil {
+		return nil, err
+	}
+	tell := notices{cfg.Fleet, notifier.Notify}
 	r, err := openRenderer(cfg, o)
 	if err != nil {
 		return nil, err
@@ -75,7 +82,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	}
 	v := &view{node: cfg.Node, version: o.Version, problems: probs, changed: reportWake.give}
 	a := &Agent{
-		cfg: cfg, log: o.Log, store: st, renderer: r, hub: h, view: v,
+		cfg: cfg, log: o.Log, store: st, renderer: r, hub: h, view: v, notifier: notifier,
 		certs: &certFollower{
 			log: o.Log.Named("certs"), store: st, renderer: r, view: v, problems: probs,
 			maxLoss: float64(cfg.Certificates.MaxLossPercent) / 100, keep: cfg.Certificates.KeepReplaced,
@@ -93,8 +100,9 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		lead: &lead{
 			log: o.Log.Named("leader"), node: cfg.Node, store: st, view: v, hub: h, problems: probs,
 			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), wake: leadWake,
-			tidy:  &tidy{log: o.Log.Named("leader"), store: st},
-			issue: &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain},
+			tidy:    &tidy{log: o.Log.Named("leader"), store: st},
+			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell},
+			notices: tell,
 		},
 	}
 	serving := &tlsServing{
@@ -162,6 +170,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		add("remember old events", a.rememberOld)
 	}
 	if a.cfg.Leader.Eligible {
+		add("tell receivers", a.tellReceivers)
 		add("campaign", func(ctx context.Context) error {
 			return leader.Run(ctx, leader.Config{
 				Client: a.store.Client(), Key: a.store.LeaderKey(), Node: a.cfg.Node,
@@ -173,6 +182,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	err := g.Run()
 	a.log.Info("agent stopped", "fleet", a.cfg.Fleet, "node", a.cfg.Node, "err", err)
 	return err
+}
+
+// tellReceivers delivers what is to be told until ctx ends.
+func (a *Agent) tellReceivers(ctx context.Context) error {
+	if err := a.notifier.Run(ctx); err != nil {
+		return err
+	}
+	<-ctx.Done() // there may be no receivers
+	return nil
 }
 
 // rememberOld looks at the events that Consul has buffered, so that what watch

@@ -31,6 +31,7 @@ type issue struct {
 	store    *store.Store
 	rules    issueRules
 	problems *problems
+	notices  notices
 }
 
 // How long a leader waits after its work on certificates broke off.

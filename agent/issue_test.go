@@ -16,6 +16,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
+	"github.com/tlsfleet/tlsfleet/agent/notify"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
@@ -29,6 +30,21 @@ type issueWorld struct {
 	pebble  *testkit.PebbleServer
 	proxy   *testkit.Proxy
 	rules   issueRules
+
+	mu   sync.Mutex
+	told map[string]notify.Kind // by the first name
+}
+
+func (w *issueWorld) tell(e notify.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told[e.Names[0]] = e.Kind
+}
+
+func (w *issueWorld) lastTold(name string) notify.Kind {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.told[name]
 }
 
 func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
@@ -38,7 +54,7 @@ func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
 		t.Fatal(err)
 	}
 	cfg := config.Config{Fleet: testkit.FleetName(t)}
-	w := &issueWorld{}
+	w := &issueWorld{told: map[string]notify.Kind{}}
 	w.store, err = store.Open(store.Config{Address: testkit.SharedConsul(t).Addr, Fleet: cfg.Fleet, Log: testkit.Logger(t)}, keyring)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +91,7 @@ func (w *issueWorld) leader(t *testing.T) (stop func()) {
 	t.Helper()
 	session := w.lead(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	i := &issue{log: testkit.Logger(t), store: w.store, rules: w.rules, problems: newProblems(func() {})}
+	i := &issue{log: testkit.Logger(t), store: w.store, rules: w.rules, problems: newProblems(func() {}), notices: notices{"test", w.tell}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -167,6 +183,11 @@ func TestDomainsAreObtainedRetriedAndEnded(t *testing.T) {
 	d := w.await(t, "elsewhere.test", "waiting", isState(issuance.Waiting))
 	if d.Failure.Stage != issuance.StagePreflight || d.Failures != 1 {
 		t.Errorf("Domain() of a name that leads elsewhere = %+v, want a failed preflight", d)
+	}
+	for name, want := range map[string]notify.Kind{"a.test": notify.Issued, "blocked.test": notify.Parked, "elsewhere.test": notify.Failed} {
+		if got := w.lastTold(name); got != want {
+			t.Errorf("told of %s: %s, want %s", name, got, want)
+		}
 	}
 	if n := w.proxy.Seen(http.MethodPost, "/order-plz") - before; n != 3 {
 		t.Errorf("the CA was asked for %d orders, want 3: a failed preflight costs it nothing", n)

@@ -231,6 +231,9 @@ func (t *term) took(o outcome) {
 	if _, known := t.planner.Item(id); !known {
 		return // removed meanwhile
 	}
+	if o.err == nil {
+		t.notices.attempted(o)
+	}
 	now := time.Now()
 	ledger := t.planner.Ledger
 	if o.before.Counted() && o.item.Order == nil && o.item.State != issuance.Issued && (o.failure == nil || o.failure.Stage == issuance.StagePreflight) {

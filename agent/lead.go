@@ -45,6 +45,7 @@ type lead struct {
 	wake     wake
 	tidy     *tidy
 	issue    *issue
+	notices  notices
 
 	damaged time.Time // since when the ring's record cannot be opened; zero: it can
 	alarm   string    // logged last
@@ -64,6 +65,7 @@ func (l *lead) Run(ctx context.Context, session string) error {
 	go func() {
 		var last reportNews
 		watched <- l.store.WatchReports(ctx, func(good []fleet.Report, bad []store.BadReport) {
+			l.notices.reported(good)
 			if last.differs(good, bad) {
 				l.wake.give()
 			}
@@ -72,6 +74,7 @@ func (l *lead) Run(ctx context.Context, session string) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { l.tidy.Run(ctx, session) })
 	beside.Go(func() { l.issue.Run(ctx, session) })
+	beside.Go(func() { l.notices.expiring(ctx, l.store, l.log) })
 	defer func() {
 		stop()
 		beside.Wait()

@@ -195,6 +195,22 @@ acme {
   #contact = []
 }
 
+# The leader tells others what happens to certificates and which nodes raise
+# alarms: webhooks, signed by a key of 16 bytes or more, and programs, which get
+# the event as JSON on standard input. Any number of them:
+#
+#   notify "blog" {
+#     webhook = "https://blog.example.org/hooks/tls"
+#     key_file = "/etc/tlsfleet/blog.key"
+#     kinds = ["certificate.issued", "certificate.parked"]  # default: all
+#   }
+#   notify "mail" {
+#     command = ["/usr/local/bin/mail-event"]
+#   }
+#
+# kinds: certificate.issued, .renewed, .failed, .parked, .expiring, node.problem.
+# A webhook on an address that is not public needs allow_private = true.
+
 # The pace of nginx reloads. All four may be "0s".
 reload {
   # Upper bound of the random delay before a reload.

@@ -77,21 +77,11 @@ func caLayout(ca *CA) []attribute {
 
 // ca reads one block with a CA.
 func (r *reader) ca(labels []string, line int, read func(b block)) {
-	if len(labels) != 1 {
-		r.add(line, "a ca block needs one name", `write ca "letsencrypt" { ... }`)
+	full, ok := r.label("ca", labels, line, `ca "letsencrypt" { ... }`)
+	if !ok {
 		return
 	}
 	name := labels[0]
-	if m := isName(name); m != nil {
-		r.add(line, "ca: "+m.what, m.hint)
-		return
-	}
-	full := "ca." + name
-	if first, twice := r.lines[full]; twice {
-		r.add(line, fmt.Sprintf("second block ca %q", name), fmt.Sprintf("merge it into the one in line %d", first))
-		return
-	}
-	r.lines[full] = line
 	ca := defaultCA(name)
 	read(block{full, caLayout(&ca)})
 	if !r.given(full + ".directory") {

@@ -72,8 +72,13 @@ func (r *reader) file(body *hclsyntax.Body) {
 	r.attributes(blocks, blocks[0], body)
 	for _, hb := range body.Blocks {
 		line := hb.TypeRange.Start.Line
-		if hb.Type == "ca" {
-			r.ca(hb.Labels, line, func(b block) { r.block(blocks, b, hb) })
+		read := func(b block) { r.block(blocks, b, hb) }
+		switch hb.Type {
+		case "ca":
+			r.ca(hb.Labels, line, read)
+			continue
+		case "notify":
+			r.notify(hb.Labels, line, read)
 			continue
 		}
 		b, ok := known[hb.Type]

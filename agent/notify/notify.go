@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,12 @@ import (
 type Sink interface {
 	Send(ctx context.Context, e Event, body []byte) error
 	String() string // for logs, without secrets
+}
+
+// Receiver is a sink and the kinds of events that it gets; none: all.
+type Receiver struct {
+	Sink  Sink
+	Kinds []Kind
 }
 
 // Bounds of what waits for delivery, for each sink.
@@ -35,11 +42,11 @@ type Notifier struct {
 	old  []string // ids in seen, the oldest first
 }
 
-// New is a notifier for some sinks; without any it does nothing.
-func New(log hclog.Logger, sinks ...Sink) *Notifier {
+// New is a notifier for some receivers; without any it does nothing.
+func New(log hclog.Logger, receivers ...Receiver) *Notifier {
 	n := &Notifier{log: log, seen: map[string]bool{}}
-	for _, s := range sinks {
-		n.lines = append(n.lines, &line{log: log.With("sink", s.String()), sink: s, wake: make(chan struct{}, 1)})
+	for _, r := range receivers {
+		n.lines = append(n.lines, &line{log: log.With("sink", r.Sink.String()), sink: r.Sink, kinds: r.Kinds, wake: make(chan struct{}, 1)})
 	}
 	return n
 }
@@ -56,7 +63,9 @@ func (n *Notifier) Notify(e Event) {
 		return
 	}
 	for _, l := range n.lines {
-		l.put(letter{e, body, time.Now()})
+		if len(l.kinds) == 0 || slices.Contains(l.kinds, e.Kind) {
+			l.put(letter{e, body, time.Now()})
+		}
 	}
 }
 
@@ -94,9 +103,10 @@ type letter struct {
 
 // line is what waits for one sink.
 type line struct {
-	log  hclog.Logger
-	sink Sink
-	wake chan struct{}
+	log   hclog.Logger
+	sink  Sink
+	kinds []Kind
+	wake  chan struct{}
 
 	mu    sync.Mutex
 	queue []letter

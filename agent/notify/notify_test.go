@@ -47,7 +47,16 @@ func (s *sink) ids() string {
 // running is a notifier that runs until the test ends.
 func running(t *testing.T, sinks ...Sink) *Notifier {
 	t.Helper()
-	n := New(hclog.NewNullLogger(), sinks...)
+	var receivers []Receiver
+	for _, s := range sinks {
+		receivers = append(receivers, Receiver{Sink: s})
+	}
+	return start(t, receivers...)
+}
+
+func start(t *testing.T, receivers ...Receiver) *Notifier {
+	t.Helper()
+	n := New(hclog.NewNullLogger(), receivers...)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
@@ -72,6 +81,20 @@ func TestEventsComeInOrderAndOnce(t *testing.T) {
 		synctest.Wait()
 		if got := s.ids(); got != "a b c" {
 			t.Errorf("delivered %q, want a b c", got)
+		}
+	})
+}
+
+func TestAReceiverGetsItsKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		n := start(t, Receiver{s, []Kind{Parked, Problem}})
+		for _, k := range []Kind{Issued, Parked, Failed, Problem} {
+			n.Notify(Event{ID: string(k), Kind: k})
+		}
+		synctest.Wait()
+		if got := s.ids(); got != "certificate.parked node.problem" {
+			t.Errorf("delivered %q, want the kinds that were asked for", got)
 		}
 	})
 }
