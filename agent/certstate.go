@@ -94,6 +94,9 @@ func (f *certFollower) settle(flips map[string]fleet.Hash, dropped []string, err
 			delete(f.todo, name)
 		}
 	}
+	if len(f.todo) == 0 {
+		f.todo = map[string]fleet.Entry{} // a map never shrinks
+	}
 	f.litter()
 	f.publish()
 }

@@ -108,6 +108,9 @@ func (r *Renderer) replace(path, target string) error {
 // any more: take it out of the configuration first. One name's failure does
 // not keep the others.
 func (r *Renderer) DropLive(names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.certs.Lock()

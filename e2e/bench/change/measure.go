@@ -18,7 +18,7 @@ import (
 
 const (
 	coldLimit   = 10 * time.Minute // for a start with empty folders
-	changeLimit = 2 * time.Minute  // for one change to be served
+	changeLimit = 5 * time.Minute  // for one change to be served
 	fewest      = 3                // changes, whatever they take
 	look        = 500 * time.Microsecond
 )
