@@ -39,6 +39,7 @@ type Agent struct {
 	view     *view
 	follower *follower
 	certs    *certFollower
+	answers  *answers
 	presence *presence
 	lead     *lead
 	gateway  *gateway
@@ -105,8 +106,9 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 			notices: tell,
 		},
 	}
+	a.answers = newAnswers(a, probs)
 	serving := &tlsServing{
-		log: o.Log.Named("certs"), cfg: cfg.Certificates, renderer: r, view: v,
+		log: o.Log.Named("certs"), cfg: cfg.Certificates, renderer: r, view: v, challenges: a.answers.challenges,
 		served: &a.certs.served, reload: a.follower.asked.ask,
 	}
 	a.gateway = &gateway{log: o.Log.Named("gateway"), renderer: r, served: &a.certs.served, known: &a.certs.known}
@@ -123,7 +125,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	a.certs.begin = a.follower.recovered
 	a.guard = newGuard(a, probs)
 	a.certs.loaded, a.certs.changed = func() { serving.compare(); close(a.guard.begin) }, serving.changed
-	a.follower.tls, a.follower.asked.wake = serving.servers, newWake()
+	a.follower.tls, a.follower.challenges, a.follower.asked.wake = serving.servers, a.answers.challenges, newWake()
 	return a, nil
 }
 
@@ -152,6 +154,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	add("follow the ring", a.follower.Run)
 	add("follow the certificates", a.certs.Run)
+	add("follow the answer to challenges", a.answers.Run)
 	add("guard the folders", a.guard.Run)
 	add("look at certificates", a.certs.proof.Run)
 	add("register in consul", a.presence.Register)

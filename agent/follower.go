@@ -33,6 +33,7 @@ type follower struct {
 	staleAfter time.Duration
 	ringRead   func()                     // called after every ring that was read
 	tls        func() renderer.TLSServers // what a release serves besides the ring
+	challenges func() renderer.Challenges // and what it answers by itself
 	asked      reloadRequest
 	refused    func(renderer.Refusal) // told which certificates nginx refused a release for
 	released   func(began time.Time)  // told of a release that is in place

@@ -18,7 +18,7 @@ func (f *follower) apply(ctx context.Context) {
 	}
 	c.blamed = false
 	f.log.Debug("applying", "reason", c.release.Reason, "epoch", c.epoch)
-	c.release.TLS = f.tls()
+	c.release.TLS, c.release.Challenges = f.tls(), f.challenges()
 	began := time.Now()
 	out, err := f.renderer.Apply(ctx, c.release)
 	f.prev = time.Now()

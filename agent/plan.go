@@ -134,7 +134,7 @@ func (c *Console) Plan(ctx context.Context, o PlanOptions) (NodePlan, error) {
 			return p.out, err
 		}
 		p.certificates(changes)
-		if err := p.outdated(); err != nil {
+		if err := p.outdated(ctx); err != nil {
 			return p.out, readable(err)
 		}
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
+	"github.com/tlsfleet/tlsfleet/agent/store"
 	"github.com/tlsfleet/tlsfleet/handlers"
 	"github.com/tlsfleet/tlsfleet/renderer"
 )
@@ -82,7 +84,7 @@ func kindText(s renderer.TLSServers) string {
 
 // outdated plans a release that a changed configuration of the agent asks for,
 // or a crash between files and release, whatever is new in Consul.
-func (p *planner) outdated() error {
+func (p *planner) outdated(ctx context.Context) error {
 	listed := maps.Clone(p.here.live)
 	for _, s := range p.here.shards {
 		for _, e := range s.Entries {
@@ -95,13 +97,26 @@ func (p *planner) outdated() error {
 	if t.otherKind() {
 		return nil // told as the servers that change
 	}
-	reason, err := p.node.Outdated(t.servers())
+	reason, err := p.node.Outdated(t.servers(), p.challenges(ctx))
 	if err != nil || reason == "" {
 		return err
 	}
 	release := fmt.Sprintf("release %d", p.here.view.active.Release)
 	p.reload(PlanServers, release, "a new release", reason)
 	return nil
+}
+
+// challenges is what the node would answer challenges with: what Consul says,
+// else what it answers already.
+func (p *planner) challenges(ctx context.Context) renderer.Challenges {
+	c := renderer.Challenges{Thumbprint: p.here.view.active.Challenges.Thumbprint, Listen: p.cfg.ACME.HTTPListen}
+	switch rec, err := p.store.Answer(ctx); {
+	case err == nil:
+		c.Thumbprint = rec.Answer.Thumbprint
+	case errors.Is(err, store.ErrRecord):
+		p.problem("answer-refused", fleet.Alarm, err.Error())
+	}
+	return c
 }
 
 // imports plans an import, on top of what this node has to do before.

@@ -18,6 +18,8 @@ type tlsServing struct {
 	view     *view
 	served   *served
 	reload   func(reason string)
+
+	challenges func() renderer.Challenges
 }
 
 // servers is what a release made now has to serve.
@@ -53,7 +55,7 @@ func (t *tlsServing) kind() renderer.TLSServers {
 // now: the agent's configuration has changed, or a crash came between files
 // and release.
 func (t *tlsServing) compare() {
-	reason, err := t.renderer.Outdated(t.servers())
+	reason, err := t.renderer.Outdated(t.servers(), t.challenges())
 	if err != nil {
 		t.log.Error("active release unreadable", "err", err)
 		return

@@ -37,7 +37,7 @@ func newMirror(c *config, root string) (*mirror, error) {
 	}
 	changes := map[string][]at{}
 	for _, d := range chain {
-		if c.isOurInclude(d.Directive) {
+		if c.isReleaseInclude(d.Directive) {
 			m.current = append(m.current, filepath.Dir(c.absolute(d.Args[0])))
 		}
 		changes[d.file] = append(changes[d.file], d)
@@ -63,7 +63,7 @@ func (c *config) chain() []at {
 	walk = func(file string, ds []*directive) bool {
 		leading := false
 		for _, d := range ds {
-			yes := c.isOurInclude(d)
+			yes := c.isReleaseInclude(d)
 			if !yes {
 				for _, i := range d.Includes {
 					if _, seen := leads[i]; !seen {

@@ -38,9 +38,9 @@ func (r *Renderer) address(m manifest) string {
 }
 
 // Outdated compares the active release with what would be rendered now for
-// the same keys and these servers. The reason names what differs; "" means
+// the same keys, these servers and these answers to challenges. The reason names what differs; "" means
 // that nothing does, or that there is no release. It says nothing about keys.
-func (r *Renderer) Outdated(want TLSServers) (reason string, err error) {
+func (r *Renderer) Outdated(want TLSServers, answers Challenges) (reason string, err error) {
 	number, err := r.linked(currentLink)
 	if err != nil || number == 0 {
 		return "", err
@@ -62,6 +62,8 @@ func (r *Renderer) Outdated(want TLSServers) (reason string, err error) {
 		return fmt.Sprintf("session_timeout to be rendered is %s, not %s", now.SessionTimeout, m.Frame.SessionTimeout), nil
 	case !m.TLS.Same(want):
 		return "the servers rendered are not those wanted", nil
+	case !m.Challenges.same(answers):
+		return "HTTP-01 challenges are not answered as wanted", nil
 	case !in.parsed:
 		return "", nil // what the operator sets is not known
 	}

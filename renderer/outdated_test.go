@@ -15,7 +15,7 @@ import (
 // outdated is what Outdated says with nothing to serve.
 func (g *rig) outdated(t *testing.T) string {
 	t.Helper()
-	why, err := g.Outdated(TLSServers{})
+	why, err := g.Outdated(TLSServers{}, Challenges{})
 	if err != nil {
 		t.Fatalf("Outdated() = %v", err)
 	}
@@ -100,7 +100,7 @@ func TestOutdatedServers(t *testing.T) {
 		"other list": {g.servers(NamesListed, "a.test", "b.test"), false},
 		"none":       {TLSServers{}, false},
 	} {
-		if why, err := g.Outdated(tt.servers); err != nil || (why == "") != tt.same {
+		if why, err := g.Outdated(tt.servers, Challenges{}); err != nil || (why == "") != tt.same {
 			t.Errorf("Outdated(%s) = %q, %v, want same: %t", name, why, err, tt.same)
 		}
 	}

@@ -113,18 +113,20 @@ func (c *config) http() []at {
 
 // isOurInclude reports whether d includes the files of the current release.
 func (c *config) isOurInclude(d *crossplane.Directive) bool {
-	if d.Directive != "include" || len(d.Args) != 1 {
+	if !c.isReleaseInclude(d) {
 		return false
 	}
 	pattern := c.absolute(d.Args[0])
-	dir := filepath.Dir(pattern)
-	if filepath.Base(dir) != currentLink || !sameFile(filepath.Dir(dir), c.ours) {
-		return false
-	}
 	return !slices.ContainsFunc(templates.Names(), func(name string) bool {
 		ok, err := filepath.Match(filepath.Base(pattern), name)
 		return err != nil || !ok
 	})
+}
+
+// isReleaseInclude reports whether d includes anything of the current release,
+// as servers of the operator do with the answers to challenges.
+func (c *config) isReleaseInclude(d *crossplane.Directive) bool {
+	return d.Directive == "include" && len(d.Args) == 1 && c.isOurs(c.absolute(d.Args[0]))
 }
 
 // isOurs reports whether a file belongs to a release.

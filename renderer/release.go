@@ -20,10 +20,12 @@ type Release struct {
 	Reason string     // for people
 	Urgent bool       // emergency: old keys and old workers go at once
 	TLS    TLSServers // servers with live certificates
+
+	Challenges Challenges // answered by nginx itself
 }
 
 func (rel Release) check() error {
-	if err := rel.TLS.check(); err != nil {
+	if err := errors.Join(rel.TLS.check(), rel.Challenges.check()); err != nil {
 		return err
 	}
 	switch rel.Mode {
@@ -45,6 +47,8 @@ type Active struct {
 	Sealed  []byte        // the ring as it was given to Apply
 	Good    bool          // nginx was seen serving it
 	TLS     TLSServers    // as it was given to Apply, except static names that had no certificate
+
+	Challenges Challenges // as it was given to Apply
 }
 
 // ReadActive is Active for those who do not hold the lock on the folder.
@@ -71,7 +75,11 @@ func (r *Renderer) Active() (Active, error) {
 	if err != nil {
 		return Active{}, err
 	}
-	return Active{Release: number, Mode: m.Mode, Epoch: m.Epoch, Key: m.Key, Sealed: sealed, Good: good == number, TLS: m.TLS}, nil
+	a := Active{Release: number, Mode: m.Mode, Epoch: m.Epoch, Key: m.Key, Sealed: sealed, Good: good == number, TLS: m.TLS}
+	if m.Challenges.check() == nil { // a damaged one would spoil every release after it
+		a.Challenges = m.Challenges
+	}
+	return a, nil
 }
 
 // manifest is the file release.json of a release.
@@ -85,6 +93,9 @@ type manifest struct {
 	Reason  string          `json:"reason"`
 	Urgent  bool            `json:"urgent,omitempty"`
 	TLS     TLSServers      `json:"tls,omitzero"`
+
+	Challenges Challenges `json:"challenges,omitzero"`
+
 	// Frame is what else was rendered; nil in releases of the first versions.
 	Frame *frame `json:"frame,omitempty"`
 }
@@ -92,7 +103,7 @@ type manifest struct {
 func newManifest(number uint64, rel Release) manifest {
 	m := manifest{
 		Release: number, Mode: rel.Mode, Reason: rel.Reason, Urgent: rel.Urgent, TLS: rel.TLS,
-		MadeAt: time.Now().UTC().Truncate(time.Second),
+		Challenges: rel.Challenges, MadeAt: time.Now().UTC().Truncate(time.Second),
 	}
 	if rel.Mode == fleet.ModeRing {
 		m.Epoch, m.Key, m.Keys = rel.Ring.Epoch, rel.Ring.Current.Name(), keyNames(rel.Ring)

@@ -48,6 +48,7 @@ func (r *Renderer) render(m manifest, in Inspection) ([]templates.File, error) {
 	v := templates.Values{
 		Release: m.Release, ReleaseAddress: m.Frame.ReleaseAddress, DefaultServers: m.Frame.DefaultServers,
 		SessionTimeout: m.Frame.SessionTimeout, PerHost: m.Mode == fleet.ModePerHost,
+		Challenges: m.Challenges.values(),
 	}
 	// nginx before 1.23.4 speaks no TLS 1.3 by default, and which versions a
 	// socket speaks is up to its default server.

@@ -44,7 +44,9 @@ func (v *Viewer) Inventory() (map[string][]byte, error) {
 func (v *Viewer) Inspect(ctx context.Context) (Inspection, error) { return v.r.Inspect(ctx) }
 
 // Outdated is Renderer.Outdated.
-func (v *Viewer) Outdated(want TLSServers) (string, error) { return v.r.Outdated(want) }
+func (v *Viewer) Outdated(want TLSServers, answers Challenges) (string, error) {
+	return v.r.Outdated(want, answers)
+}
 
 // Running reports whether nginx runs. The error wraps ErrNotNginx when the pid
 // file names something else, as an nginx with another configuration file.

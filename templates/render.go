@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-//go:embed nginx/*.conf
+//go:embed nginx/*.conf nginx/*.inc
 var sources embed.FS
 
 // Names of the files of a release, in the order nginx reads them.
@@ -32,6 +32,7 @@ type Values struct {
 	SessionTimeout time.Duration // ssl_session_timeout, whole seconds; 0 writes none
 	DefaultServers []string      // listen parameters, such as "443 ssl"
 	Protocols      bool          // ssl_protocols at http level
+	Challenges     *Challenges   // answers to HTTP-01 challenges; nil for none
 	TLS            *TLS          // servers with live certificates; nil for none
 }
 
@@ -41,15 +42,15 @@ type File struct {
 	Text []byte
 }
 
-// Render makes the files of a release, in the order of Names and then TLSFile. The same values
-// give the same bytes.
+// Render makes the files of a release: those of Names, in their order, those
+// about Challenges, and then TLSFile. The same values give the same bytes.
 func Render(v Values) ([]File, error) {
 	if err := check(v); err != nil {
 		return nil, err
 	}
 	set, err := template.New("").Funcs(template.FuncMap{
 		"quote": Quote, "listen": listen, "listenOf": listenOf, "quoteRoot": quoteRoot, "quoteServerName": quoteServerName,
-	}).ParseFS(sources, "nginx/*.conf")
+	}).ParseFS(sources, "nginx/*.conf", "nginx/*.inc")
 	if err != nil {
 		return nil, fmt.Errorf("parse nginx templates: %w", err)
 	}
@@ -61,11 +62,15 @@ func Render(v Values) ([]File, error) {
 		}
 		files = append(files, File{Name: name, Text: text.Bytes()})
 	}
-	more, err := renderTLS(set, v.TLS)
+	answers, err := renderChallenges(set, v.Challenges)
 	if err != nil {
 		return nil, fmt.Errorf("render release %d: %w", v.Release, err)
 	}
-	return append(files, more...), nil
+	servers, err := renderTLS(set, v.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("render release %d: %w", v.Release, err)
+	}
+	return slices.Concat(files, answers, servers), nil
 }
 
 func check(v Values) error {

@@ -18,7 +18,12 @@ func TestRenderMatchesGoldenFiles(t *testing.T) {
 			KeyFiles:       []string{"/run/tlsfleet/tickets/aa.key", "/run/tlsfleet/tickets/bb.key"},
 			DefaultServers: []string{"443 ssl", "[::]:443 ssl http2 default_server"},
 		},
-		"per-host":     {Release: 8, ReleaseAddress: "127.0.0.1:9181", PerHost: true},
+		"per-host": {Release: 8, ReleaseAddress: "127.0.0.1:9181", PerHost: true},
+		"acme": {
+			Release: 11, ReleaseAddress: "127.0.0.1:9181", PerHost: true,
+			Challenges: &Challenges{Thumbprint: thumbprint, Listen: []string{"80 backlog=64", "[::]:80 proxy_protocol"}},
+		},
+		"acme-include": {Release: 12, ReleaseAddress: "127.0.0.1:9181", PerHost: true, Challenges: &Challenges{Thumbprint: thumbprint}},
 		"no-timeout":   {Release: 9, ReleaseAddress: "unix:/run/tlsfleet/release.sock", KeyFiles: []string{"/run/t/aa.key"}},
 		"odd-spelling": {Release: 10, ReleaseAddress: "127.0.0.1:9181", KeyFiles: []string{`/run/a b;"c"\d/{aa}.key`}, DefaultServers: []string{"443 ssl; evil"}},
 	}
@@ -50,6 +55,9 @@ func TestRenderMatchesGoldenFiles(t *testing.T) {
 	}
 }
 
+// thumbprint is that of RFC 7638, section 3.1.
+const thumbprint = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+
 func TestRenderRefuses(t *testing.T) {
 	good := Values{Release: 1, ReleaseAddress: "127.0.0.1:1", KeyFiles: []string{"/k"}}
 	tests := map[string]func(*Values){
@@ -61,6 +69,10 @@ func TestRenderRefuses(t *testing.T) {
 		"blank default server":  func(v *Values) { v.DefaultServers = []string{" "} },
 		"newline in a path":     func(v *Values) { v.KeyFiles = []string{"/k\n"} },
 		"variable in a path":    func(v *Values) { v.KeyFiles = []string{"/$k"} },
+		"no thumbprint":         func(v *Values) { v.Challenges = &Challenges{} },
+		"odd thumbprint":        func(v *Values) { v.Challenges = &Challenges{Thumbprint: thumbprint[:41] + "\"}"} },
+		"blank acme listen":     func(v *Values) { v.Challenges = &Challenges{Thumbprint: thumbprint, Listen: []string{" "}} },
+		"variable in acme":      func(v *Values) { v.Challenges = &Challenges{Thumbprint: thumbprint, Listen: []string{"$x"}} },
 		"NUL in listen":         func(v *Values) { v.DefaultServers = []string{"443 s\x00sl"} },
 	}
 	if _, err := Render(good); err != nil {

@@ -124,6 +124,15 @@ func (s *Store) OpenAnswer(sealed []byte) (Answer, error) {
 	})
 }
 
+// Answer reads the answer. Errors are those of Account; with ErrRecord the record
+// has its Index and Sealed.
+func (s *Store) Answer(ctx context.Context) (AnswerRecord, error) {
+	q, cancel := read(ctx)
+	defer cancel()
+	rec, _, err := s.getAnswer(q)
+	return rec, err
+}
+
 // WatchAnswer is WatchRing for the answer.
 func (s *Store) WatchAnswer(ctx context.Context, fn func(AnswerRecord, error)) error {
 	watch(ctx, s.pace, s.getAnswer, fn)

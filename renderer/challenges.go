@@ -1,0 +1,40 @@
+package renderer
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/templates"
+)
+
+// Challenges is how nginx answers HTTP-01 challenges without an agent: with the
+// token and the thumbprint (RFC 8555, section 8.3). Without a thumbprint it
+// does not.
+type Challenges struct {
+	Thumbprint string `json:"thumbprint,omitempty"` // of the ACME account key, as fleet.IsThumbprint takes it
+	// Listen has the parameters of each listen of a server that answers for
+	// names no other server there has: "80". None: there is only a file that the
+	// operator's servers include.
+	Listen []string `json:"listen,omitempty"`
+}
+
+func (c Challenges) check() error {
+	if c.Thumbprint != "" && !fleet.IsThumbprint(c.Thumbprint) {
+		return fmt.Errorf("make release: %.60q is no thumbprint of a key", c.Thumbprint)
+	}
+	return nil
+}
+
+// same reports whether both render the same configuration.
+func (c Challenges) same(o Challenges) bool {
+	return c.Thumbprint == o.Thumbprint && (c.Thumbprint == "" || slices.Equal(c.Listen, o.Listen))
+}
+
+// values is what the templates need; nil for nothing.
+func (c Challenges) values() *templates.Challenges {
+	if c.Thumbprint == "" {
+		return nil
+	}
+	return &templates.Challenges{Thumbprint: c.Thumbprint, Listen: c.Listen}
+}
