@@ -22,6 +22,7 @@ const userAgent = "tlsfleet"
 type Client struct {
 	ca      CA
 	http    *http.Client
+	pages   *transport // of http
 	core    *api.Core
 	account string // URL
 }
@@ -30,11 +31,11 @@ type Client struct {
 // makes it. known is the account's URL if it was found before; then the CA is
 // not asked for it. Every request ends with ctx. Errors have a stage.
 func Connect(ctx context.Context, ca CA, key crypto.Signer, known string) (*Client, error) {
-	client, err := newHTTPClient(ctx, ca)
+	client, pages, err := newHTTPClient(ctx, ca)
 	if err != nil {
 		return nil, at(issuance.StageAccount, err)
 	}
-	c := &Client{ca: ca, http: client, account: known}
+	c := &Client{ca: ca, http: client, pages: pages, account: known}
 	if c.account == "" {
 		if c.account, err = c.register(key); err != nil {
 			return nil, at(issuance.StageAccount, fmt.Errorf("register at CA %s: %w", ca.Name, err))

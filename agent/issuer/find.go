@@ -19,7 +19,7 @@ const mostOrders = 500
 // its URL has left one. A CA that keeps no list gives back an unfinished order
 // itself when it is asked for the same names again.
 func (c *Client) find(ctx context.Context, it issuance.Item) (order acme.ExtendedOrder, ok bool, err error) {
-	urls, err := c.orders()
+	urls, err := c.orders(ctx)
 	if err != nil {
 		return acme.ExtendedOrder{}, false, fmt.Errorf("list orders: %w", err)
 	}
@@ -57,17 +57,42 @@ func (c *Client) ours(order acme.ExtendedOrder, it issuance.Item) bool {
 	}
 }
 
+// mostPages is how many pages of a list are read.
+const mostPages = 1000
+
 // orders lists the URLs of the account's orders, nothing if the CA keeps no
 // list.
-func (c *Client) orders() ([]string, error) {
+func (c *Client) orders(ctx context.Context) ([]string, error) {
 	account, err := retried(func() (acme.Account, error) { return c.core.Accounts.Get(c.account) })
 	if err != nil || account.Orders == "" {
 		return nil, err
 	}
+	var urls []string
+	page := account.Orders
+	for range mostPages {
+		more, err := c.page(page)
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, more...)
+		next, ok := c.pages.after(page)
+		if !ok {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		page = next
+	}
+	return urls, nil
+}
+
+// page reads a part of the list of orders.
+func (c *Client) page(url string) ([]string, error) {
 	// lego knows no such list, but its reader of certificates gives any answer
 	// back as it is.
 	body, err := retried(func() ([]byte, error) {
-		body, _, err := c.core.Certificates.Get(account.Orders, true)
+		body, _, err := c.core.Certificates.Get(url, true)
 		return body, err
 	})
 	if err != nil {

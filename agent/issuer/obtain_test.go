@@ -97,6 +97,12 @@ func TestADeadLeadersOrderIsFound(t *testing.T) {
 		"finalized, answer lost":        {testkit.Rule{Path: "/finalize-order", Fault: testkit.Lost}, true},
 		"certificate lost":              {testkit.Rule{Path: "/certZ", Fault: testkit.Lost}, true},
 	}
+	c := w.connect(t.Context(), t, ca)
+	for i := range 7 { // Pebble lists three orders on a page
+		if _, err := c.Obtain(t.Context(), ordered(t, fmt.Sprintf("before%d.test", i)), false, Stateless{}, new(note).put); err != nil {
+			t.Fatal(err)
+		}
+	}
 	i := 0
 	for name, tt := range steps {
 		i++

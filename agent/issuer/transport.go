@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
+	"sync"
 	"time"
 )
 
@@ -24,13 +26,15 @@ const (
 type transport struct {
 	ctx  context.Context //nolint:containedctx // the one that lego's requests lack
 	base http.RoundTripper
+
+	next sync.Map // URL of a page of a list -> URL of the page after it
 }
 
 // newHTTPClient makes a client whose requests end with ctx.
-func newHTTPClient(ctx context.Context, ca CA) (*http.Client, error) {
+func newHTTPClient(ctx context.Context, ca CA) (*http.Client, *transport, error) {
 	roots, err := ca.roots()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	base := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -40,7 +44,8 @@ func newHTTPClient(ctx context.Context, ca CA) (*http.Client, error) {
 		MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
 	}
 	context.AfterFunc(ctx, base.CloseIdleConnections)
-	return &http.Client{Transport: &transport{ctx, base}, Timeout: requestTimeout, CheckRedirect: noRedirect}, nil
+	t := &transport{ctx: ctx, base: base}
+	return &http.Client{Transport: t, Timeout: requestTimeout, CheckRedirect: noRedirect}, t, nil
 }
 
 // noRedirect ends at a redirect, which ACME has no use for and which could lead
@@ -67,8 +72,33 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return nil, readProblem(resp, body, time.Now())
 	}
+	if url := nextPage(resp.Header); url != "" {
+		t.next.Store(req.URL.String(), url)
+	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+var nextLink = regexp.MustCompile(`^\s*<([^<>]+)>.*;\s*rel="?next"?\s*(;|$)`)
+
+// nextPage is where a list goes on (RFC 8555, section 7.1.2.1); lego hands no
+// header out.
+func nextPage(h http.Header) string {
+	for _, link := range h.Values("Link") {
+		if m := nextLink.FindStringSubmatch(link); m != nil {
+			return m[1]
+		}
+	}
+	return ""
+}
+
+// after is the URL of the page after one that was read.
+func (t *transport) after(page string) (url string, ok bool) {
+	v, ok := t.next.Load(page)
+	if ok {
+		url, ok = v.(string)
+	}
+	return url, ok
 }
 
 // errLarge is an answer above maxAnswer.
