@@ -156,6 +156,7 @@ type Hello struct {
 // Welcome is what a client got.
 type Welcome struct {
 	Serial  string
+	Leaf    *x509.Certificate
 	Resumed bool
 	Ticket  *tls.ClientSessionState
 	Answer  string
@@ -189,7 +190,8 @@ func (n *Node) Greet(t *testing.T, ca *CA, h Hello) (w Welcome, err error) {
 		w.Answer = string(text)
 	}
 	state := conn.ConnectionState()
-	w.Serial, w.Resumed, w.Ticket = state.PeerCertificates[0].SerialNumber.String(), state.DidResume, jar.got
+	w.Leaf, w.Resumed, w.Ticket = state.PeerCertificates[0], state.DidResume, jar.got
+	w.Serial = w.Leaf.SerialNumber.String()
 	if closeErr := conn.Close(); err == nil && closeErr != nil && !strings.Contains(closeErr.Error(), "broken pipe") {
 		err = closeErr
 	}
@@ -256,9 +258,11 @@ func (n *Node) AwaitFollowed(t *testing.T, epoch uint64, names int) fleet.Report
 }
 
 // with is settings with some others.
-func with(s Settings, more Settings) Settings {
+func with(s Settings, more ...Settings) Settings {
 	out := maps.Clone(s)
-	maps.Copy(out, more)
+	for _, m := range more {
+		maps.Copy(out, m)
+	}
 	return out
 }
 

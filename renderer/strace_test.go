@@ -1,6 +1,7 @@
 package renderer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -24,15 +25,11 @@ func watchFiles(t testing.TB, pid int) (paths func() []string) {
 	if err != nil {
 		t.Fatalf("find strace: %v\nhint: run 'make deps'", err)
 	}
-	dir := t.TempDir()
-	file, said := filepath.Join(dir, "trace"), filepath.Join(dir, "stderr")
+	file := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.Command(binary, "-f", "-qq", "-e", "trace=%file", "-e", "signal=none", "-o", file, "-p", strconv.Itoa(pid))
-	stderr, err := os.Create(said)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = stderr
-	if err := errors.Join(cmd.Start(), stderr.Close()); err != nil {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -49,7 +46,7 @@ func watchFiles(t testing.TB, pid int) (paths func() []string) {
 		if strings.Contains(read(t, fmt.Sprintf("/proc/%d/status", pid)), fmt.Sprintf("TracerPid:\t%d\n", cmd.Process.Pid)) {
 			return nil
 		}
-		return errors.New("not yet: " + read(t, said))
+		return errors.New("not yet: " + stderr.String())
 	})
 	return func() []string {
 		stop()

@@ -45,6 +45,24 @@ type PebbleServer struct {
 	cert      tls.Certificate
 	mgmt      string // URL of its management API
 	dnsMgmt   string // the same of the DNS server
+	logFile   string
+}
+
+// PebbleCounts is what a Pebble has made since it started. A request that a
+// client has sent and not stayed for is in it if it was carried out.
+type PebbleCounts struct{ Accounts, Orders, Certificates int }
+
+// Counts reads them in Pebble's log.
+func (s *PebbleServer) Counts(tb TB) PebbleCounts {
+	tb.Helper()
+	text, err := os.ReadFile(s.logFile)
+	if err != nil {
+		tb.Fatalf("count what Pebble has made: %v", err)
+	}
+	count := func(line string) int { return strings.Count(string(text), line) }
+	return PebbleCounts{
+		Accounts: count(" accounts in memory\n"), Orders: count(" orders in the db\n"), Certificates: count("Issued certificate serial "),
+	}
 }
 
 // Pebble starts a CA that ends with tb.
@@ -57,6 +75,7 @@ func Pebble(tb TB, o PebbleOptions) *PebbleServer {
 	s := &PebbleServer{
 		Directory: fmt.Sprintf("https://localhost:%d/dir", api), Roots: x509.NewCertPool(), RootFile: filepath.Join(dir, "pebble.pem"),
 		DNS: address(loopback, dns), HTTPPort: o.HTTPPort, mgmt: fmt.Sprintf("https://localhost:%d", mgmt), dnsMgmt: "http://" + address(loopback, dnsMgmt),
+		logFile: filepath.Join(dir, "pebble.log"),
 	}
 	s.Roots.AppendCertsFromPEM(cert)
 	pair, err := tls.X509KeyPair(cert, key)

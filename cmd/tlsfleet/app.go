@@ -85,7 +85,6 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			rotateCommand(),
 			ticketCommand(),
 			certCommand(),
-			domainCommand(),
 			planCommand(),
 			statusCommand(),
 			eventCommand(),

@@ -38,7 +38,11 @@ func importOptions(c *cli.Context) agent.ImportOptions {
 }
 
 // findCertificates reads what the arguments name.
-func findCertificates(c *cli.Context, password passwords) ([]importer.Found, []agent.ImportRefused, error) {
+func findCertificates(c *cli.Context) ([]importer.Found, []agent.ImportRefused, error) {
+	password, err := passwordSource(c)
+	if err != nil {
+		return nil, nil, usageError{err: err}
+	}
 	reading := newCounter(c.App.ErrWriter, "read %d of %d certificates")
 	found, refused, err := importer.Find(c.Context, c.Args().Slice(), importer.Options{Password: password, Progress: reading.show})
 	reading.end()
@@ -50,15 +54,11 @@ func findCertificates(c *cli.Context, password passwords) ([]importer.Found, []a
 }
 
 func certImport(c *cli.Context) error {
-	password, err := passwordSource(c)
-	if err != nil {
-		return err
-	}
 	con, _, err := console(c)
 	if err != nil {
 		return err
 	}
-	found, refused, err := findCertificates(c, password)
+	found, refused, err := findCertificates(c)
 	if err != nil {
 		return err
 	}

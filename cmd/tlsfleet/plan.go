@@ -38,10 +38,6 @@ func planCommand() *cli.Command {
 }
 
 func showPlan(c *cli.Context) error {
-	password, err := passwordSource(c)
-	if err != nil {
-		return err
-	}
 	con, _, err := console(c)
 	if err != nil {
 		return err
@@ -49,7 +45,7 @@ func showPlan(c *cli.Context) error {
 	o := agent.PlanOptions{All: c.Bool("all"), Import: c.Bool("import"), ImportOptions: importOptions(c)}
 	var refused []agent.ImportRefused
 	if o.Import {
-		if o.Found, refused, err = findCertificates(c, password); err != nil {
+		if o.Found, refused, err = findCertificates(c); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+)
+
+// TestADomainIsObtainedServedAndRenewed takes names through the whole path:
+// asked for, proved by the node they lead to, served by all, renewed.
+func TestADomainIsObtainedServedAndRenewed(t *testing.T) {
+	t.Parallel()
+	a := newACMEFleet(t, onShared(t, 3, Settings{}))
+	before := a.releases(t)
+	shop, early := "shop.test", earlyName(t)
+	for i, name := range []string{shop, early} {
+		a.leadTo(t, a.Nodes[i+1], name)
+	}
+	a.pebble.SetAddress(t, "elsewhere.test", "127.0.0.99") // nobody is there
+	began := time.Now()
+	a.Add(t, shop, early, "elsewhere.test")
+	a.AwaitIssued(t, shop, "", a.Nodes...)
+	t.Logf("%s is served by all nodes after %s", shop, time.Since(began).Round(time.Millisecond))
+	first := a.AwaitIssued(t, early, "", a.Nodes...)
+	past := time.Now().Add(-24 * time.Hour)
+	a.pebble.SetRenewalInfo(t, first.Leaf.Raw, fmt.Sprintf(`{"suggestedWindow": {"start": %q, "end": %q}}`,
+		past.Format(time.RFC3339), past.Add(time.Hour).Format(time.RFC3339)))
+
+	d := a.AwaitDomain(t, "elsewhere.test", issuance.Waiting)
+	if d.Failure == nil || d.Failure.Stage != issuance.StagePreflight || d.Failure.Class != issuance.Recoverable {
+		t.Errorf("the failure of a name that leads elsewhere = %+v, want one of the preflight", d.Failure)
+	}
+	if n := a.orders(); n != 2 {
+		t.Errorf("the CA was asked for %d orders, want 2: none for a name that leads elsewhere", n)
+	}
+
+	renewed := a.AwaitIssued(t, early, first.Serial, a.Nodes...)
+	if !renewed.Leaf.NotBefore.After(first.Leaf.NotBefore) {
+		t.Errorf("the new certificate begins at %s, want after %s", renewed.Leaf.NotBefore, first.Leaf.NotBefore)
+	}
+	if n := a.orders(); n != 3 {
+		t.Errorf("the CA was asked for %d orders, want 3: one of them for the renewal", n)
+	}
+	if after := a.releases(t); !maps.Equal(after, before) {
+		t.Errorf("releases and reloads = %v, want %v as before the first certificate", after, before)
+	}
+}
+
+// earlyName is a name whose renewal, if all are due at once, is among the first.
+func earlyName(t *testing.T) string {
+	t.Helper()
+	for i := range 100_000 {
+		if name := fmt.Sprintf("early%d.test", i); strings.HasPrefix(issuance.ID([]string{name}), "000") {
+			return name
+		}
+	}
+	t.Fatal("no name is early")
+	return ""
+}
+
+// TestChallengesAreAnsweredByNginxAlone takes the agents away one by one, and
+// then Consul.
+func TestChallengesAreAnsweredByNginxAlone(t *testing.T) {
+	t.Parallel()
+	a := newACMEFleet(t, FleetOptions{})
+	leader := a.Leader(t)
+	for _, n := range a.Nodes {
+		if n != leader {
+			n.Agent.Stop(t)
+		}
+	}
+	for i, n := range a.Nodes {
+		name := fmt.Sprintf("n%d.test", i)
+		a.leadTo(t, n, name)
+		a.Add(t, name)
+		a.AwaitIssued(t, name, "", leader)
+	}
+	leader.Agent.Stop(t)
+	a.Consul.Stop(t)
+	for _, n := range a.Nodes {
+		if err := a.answers(t, n); err != nil {
+			t.Errorf("without any agent and without Consul: %v", err)
+		}
+		n.Nginx.Stop(t)
+		n.CLI(t, "restore", "--wait", "1s").Want(t, 0)
+		n.Nginx.Start(t)
+		if err := a.answers(t, n); err != nil {
+			t.Errorf("after a restart of nginx without Consul: %v", err)
+		}
+	}
+}
+
+// TestKilledLeaderObtainsEachCertificateOnce kills the leader in the middle of
+// its work.
+func TestKilledLeaderObtainsEachCertificateOnce(t *testing.T) {
+	t.Parallel()
+	a := newACMEFleet(t, onShared(t, 3, Settings{"acme.parallel": 3, "leader.ttl": leaderTTL.String()}))
+	const n = 30
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("n%d.test", i))
+		a.leadTo(t, a.Nodes[i%len(a.Nodes)], names[i])
+	}
+	leader := a.Leader(t)
+	a.Add(t, names...)
+	testkit.Eventually(t, settle, "orders", func() error {
+		if a.orders() < n/3 {
+			return errors.New("too few")
+		}
+		return nil
+	})
+	leader.Agent.Kill(t)
+	if a.orders() >= n {
+		t.Fatalf("the leader had begun all %d orders when it was killed: the test shows nothing", n)
+	}
+	for _, name := range names {
+		a.AwaitDomain(t, name, issuance.Issued)
+	}
+	leader.StartAgent(t)
+	for _, name := range names {
+		a.AwaitIssued(t, name, "", a.Nodes...)
+	}
+	want := testkit.PebbleCounts{Accounts: 1, Orders: n, Certificates: n}
+	if got := a.pebble.Counts(t); got != want {
+		t.Errorf("the CA has made %+v, want %+v", got, want)
+	}
+}

@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent"
+	"github.com/tlsfleet/tlsfleet/agent/config"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+)
+
+// issueTime is how long a certificate may take, a change of leader included. It
+// is only reached by a test that fails.
+const issueTime = 3 * settle
+
+// acmeFleet is a fleet whose leader obtains certificates from a Pebble behind a
+// proxy. Its nodes have addresses of their own, with challenges on one port.
+type acmeFleet struct {
+	*Fleet
+	pebble  *testkit.PebbleServer
+	proxy   *testkit.Proxy
+	ca      *CA // what clients trust
+	port    int
+	console *agent.Console
+}
+
+// newACMEFleet makes nodes that serve any name without a reload and waits until
+// each answers challenges.
+func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
+	t.Helper()
+	a := &acmeFleet{port: testkit.FreePort(t, "127.0.0.1")}
+	a.pebble = testkit.Pebble(t, testkit.PebbleOptions{HTTPPort: a.port})
+	var directory string
+	a.proxy, directory = a.pebble.Proxy(t)
+	a.ca = &CA{roots: a.pebble.IssuingRoots(t)}
+	address := func(i int) string { return fmt.Sprintf("127.0.0.%d", 21+i) }
+	o.Nginx = func(i int, o *testkit.NginxOptions) { o.Address = address(i) }
+	o.Node = func(i int) Settings {
+		return Settings{"address": address(i), "acme.http_listen": []string{net.JoinHostPort(address(i), strconv.Itoa(a.port))}}
+	}
+	o.Settings = with(Settings{}, o.Settings, Settings{
+		"certificates.mode": "variable", "certificates.names": "open",
+		`ca "pebble".directory`: directory, `ca "pebble".root_file`: a.pebble.RootFile,
+		"acme.http_port": a.port, "acme.resolver": a.pebble.DNS,
+	})
+	a.Fleet = newCertFleet(t, o)
+	a.openConsole(t)
+	for _, n := range a.Nodes {
+		testkit.Eventually(t, settle, "answers to challenges on "+n.Name, func() error { return a.answers(t, n) })
+		n.AwaitNoProblem(t)
+	}
+	return a
+}
+
+func (a *acmeFleet) openConsole(t *testing.T) {
+	t.Helper()
+	cfg, err := config.Load(a.Nodes[0].Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Consul.Address = a.Consul.Addr
+	if a.console, err = agent.OpenConsole(cfg, testkit.Logger(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answers is nil if the node's nginx answers a challenge as the CA wants it.
+func (a *acmeFleet) answers(t *testing.T, n *Node) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	url := fmt.Sprintf("http://%s/.well-known/acme-challenge/a-Token_1", net.JoinHostPort(n.Nginx.Address, strconv.Itoa(a.port)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(resp.Body)
+	if closeErr := resp.Body.Close(); err == nil {
+		err = closeErr
+	}
+	thumbprint, ok := strings.CutPrefix(string(text), "a-Token_1.")
+	if err == nil && (!ok || !fleet.IsThumbprint(thumbprint)) {
+		err = fmt.Errorf("%s answers %s with %q", url, resp.Status, text)
+	}
+	return err
+}
+
+// leadTo has a name lead to a node in DNS.
+func (a *acmeFleet) leadTo(t *testing.T, n *Node, name string) {
+	t.Helper()
+	a.pebble.SetAddress(t, name, n.Nginx.Address)
+}
+
+// Add asks for a certificate for each name.
+func (a *acmeFleet) Add(t *testing.T, names ...string) {
+	t.Helper()
+	var wishes []issuance.Wish
+	for _, name := range names {
+		wishes = append(wishes, issuance.Wish{Names: []string{name}})
+	}
+	if err := a.console.AddDomains(t.Context(), wishes, "test", nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// AwaitDomain waits until the leader has brought a name so far.
+func (a *acmeFleet) AwaitDomain(t *testing.T, name string, state issuance.State) agent.DomainStatus {
+	t.Helper()
+	var d agent.DomainStatus
+	testkit.Eventually(t, issueTime, name+" to be "+string(state), func() error {
+		var err error
+		if d, err = a.console.Domain(t.Context(), name); err == nil && d.State != state {
+			err = fmt.Errorf("it is %+v, failure %+v", d, d.Failure)
+		}
+		return err
+	})
+	return d
+}
+
+// AwaitIssued waits until the nodes show one certificate of the CA for a name,
+// other than an old one, and returns what the first of them gave.
+func (a *acmeFleet) AwaitIssued(t *testing.T, name, old string, nodes ...*Node) Welcome {
+	t.Helper()
+	var first Welcome
+	for i, n := range nodes {
+		testkit.Eventually(t, issueTime, "the certificate of "+name+" on "+n.Name, func() error {
+			w, err := n.Greet(t, a.ca, Hello{SNI: name})
+			switch {
+			case err != nil:
+				return err
+			case w.Serial == old:
+				return fmt.Errorf("it is still the old one, %s", old)
+			case i == 0:
+				first = w
+			case w.Serial != first.Serial:
+				return fmt.Errorf("it is %s, want %s as on %s", w.Serial, first.Serial, nodes[0].Name)
+			}
+			return nil
+		})
+	}
+	return first
+}
+
+// orders is how often the CA was asked for an order, also in vain.
+func (a *acmeFleet) orders() int { return a.proxy.Seen(http.MethodPost, "/order-plz") }
+
+// releases is each node's active release and how often its nginx has reloaded.
+func (a *acmeFleet) releases(t *testing.T) map[string][2]uint64 {
+	t.Helper()
+	all := map[string][2]uint64{}
+	for _, n := range a.Nodes {
+		all[n.Name] = n.release(t)
+	}
+	return all
+}
