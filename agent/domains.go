@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 )
 
@@ -27,6 +26,7 @@ var (
 type DomainStatus struct {
 	Names    []string       `json:"names"`
 	State    issuance.State `json:"state"`
+	Since    time.Time      `json:"since"` // in this state
 	Group    string         `json:"group"`
 	Profile  string         `json:"profile,omitempty"`
 	Added    time.Time      `json:"added"`
@@ -36,6 +36,22 @@ type DomainStatus struct {
 	CA       string         `json:"ca,omitempty"`
 	Failures int            `json:"failures,omitempty"` // in a row
 	Failure  *DomainFailure `json:"failure,omitempty"`  // the last one
+	Order    *DomainOrder   `json:"order,omitempty"`    // under way
+	Window   *DomainWindow  `json:"window,omitempty"`   // for the renewal, as the CA suggests
+}
+
+// DomainOrder is an order that a CA works on.
+type DomainOrder struct {
+	CA    string    `json:"ca"`
+	URL   string    `json:"url,omitempty"` // empty: perhaps not yet placed
+	Begun time.Time `json:"begun"`
+}
+
+// DomainWindow is when a CA wants a certificate renewed (RFC 9773).
+type DomainWindow struct {
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+	Check time.Time `json:"check"` // asked again then
 }
 
 // DomainFailure is why the last attempt failed.
@@ -104,25 +120,27 @@ func (c *Console) ledger(ctx context.Context, wanted bool) (*issuance.Planner, e
 	if !wanted || len(c.cfg.CAs) == 0 {
 		return issuance.NewPlanner(issuance.NewLedger(issuance.Limits{}, nil)), nil
 	}
-	rules, err := issuing(c.cfg)
-	if err != nil {
-		return nil, err
-	}
-	ca := rules.cas[0]
+	ca := c.cfg.CAs[0]
 	used, err := c.store.Used(ctx, ca.Name)
 	if err != nil {
 		return nil, err
 	}
-	return issuance.NewPlanner(issuance.NewLedger(ca.Limits, used)), nil
+	return issuance.NewPlanner(issuance.NewLedger(limits(ca), used)), nil
 }
 
 func domainStatus(it issuance.Item) DomainStatus {
 	d := DomainStatus{
-		Names: it.Names, State: it.State, Group: it.Group, Profile: it.Profile, Added: it.Added,
+		Names: it.Names, State: it.State, Since: it.Changed, Group: it.Group, Profile: it.Profile, Added: it.Added,
 		Next: it.Next, Failures: it.Failed.Count,
 	}
 	if it.Cert != nil {
 		d.NotAfter, d.CA = it.Cert.NotAfter, it.Cert.CA
+		if w := it.Cert.Window; w != nil {
+			d.Window = &DomainWindow{w.Start, w.End, w.Check}
+		}
+	}
+	if o := it.Order; o != nil {
+		d.Order = &DomainOrder{o.CA, o.URL, o.Begun}
 	}
 	if f := it.Failed.Last; f != nil {
 		d.Failure = &DomainFailure{f.Class, f.Stage, f.CA, f.Type, f.Status, f.Detail, f.At}
@@ -132,21 +150,95 @@ func domainStatus(it issuance.Item) DomainStatus {
 
 // Domain is what is known about the certificate of a name.
 func (c *Console) Domain(ctx context.Context, name string) (DomainStatus, error) {
-	stored, err := inventory.Normalize(name)
+	list, err := c.DomainsOf(ctx, []string{name})
 	if err != nil {
 		return DomainStatus{}, err
 	}
-	if it, err := c.store.Item(ctx, issuance.ID([]string{stored})); err == nil {
-		return domainStatus(it), nil
-	}
-	list, _, err := c.Domains(ctx, DomainFilter{Match: stored}, false)
+	return list[0], nil
+}
+
+// DomainsOf is what is known about the certificates of names, each certificate
+// once, in the order of the names. *RefusedError for names that are none,
+// ErrUnknownDomain if one belongs to no certificate.
+func (c *Console) DomainsOf(ctx context.Context, names []string) ([]DomainStatus, error) {
+	items, err := c.itemsOf(ctx, names)
 	if err != nil {
-		return DomainStatus{}, err
+		return nil, err
 	}
-	for _, d := range list {
-		if slices.Contains(d.Names, stored) {
-			return d, nil
+	list := make([]DomainStatus, len(items))
+	for i, it := range items {
+		list[i] = domainStatus(it)
+	}
+	return list, nil
+}
+
+// itemsOf finds the items of names. It reads the whole journal only for names
+// that have no item of their own.
+func (c *Console) itemsOf(ctx context.Context, names []string) ([]issuance.Item, error) {
+	stored, err := normalNames(names)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(stored))
+	of := map[string]*issuance.Item{} // by each name that is asked for
+	for i, name := range stored {
+		ids[i], of[name] = issuance.ID([]string{name}), nil
+	}
+	found := func(it issuance.Item) {
+		for _, name := range it.Names {
+			if before, asked := of[name]; asked && before == nil {
+				of[name] = &it
+			}
 		}
 	}
-	return DomainStatus{}, fmt.Errorf("show %s: %w", stored, ErrUnknownDomain)
+	bad, err := c.store.ItemsOf(ctx, ids, found)
+	if err != nil {
+		return nil, err
+	}
+	for _, err := range bad {
+		return nil, err
+	}
+	if len(missingOf(of)) > 0 {
+		if _, err := c.store.Items(ctx, found); err != nil {
+			return nil, err
+		}
+	}
+	if left := missingOf(of); len(left) > 0 {
+		return nil, fmt.Errorf("%s: %w", fewNames(left), ErrUnknownDomain)
+	}
+	var items []issuance.Item
+	seen := map[string]bool{}
+	for _, name := range stored {
+		if it := of[name]; !seen[it.ID()] {
+			seen[it.ID()] = true
+			items = append(items, *it)
+		}
+	}
+	return items, nil
+}
+
+func missingOf(of map[string]*issuance.Item) []string {
+	var names []string
+	for name, it := range of {
+		if it == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// fewNames names the first few.
+func fewNames(names []string) string {
+	const few = 5
+	if len(names) <= few {
+		return strings.Join(names, " ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], " "), len(names)-few)
+}
+
+// DomainRequests counts the requests that no leader has taken yet.
+func (c *Console) DomainRequests(ctx context.Context) (int, error) {
+	ids, err := c.store.RequestIDs(ctx)
+	return len(ids), err
 }

@@ -15,17 +15,14 @@ import (
 // issuing is what the configuration says about obtaining certificates.
 func issuing(cfg config.Config) (issueRules, error) {
 	a := cfg.ACME
-	rules := issueRules{parallel: a.Parallel, nodes: a.PreflightNodes, responder: issuer.Stateless{}}
+	rules := issueRules{parallel: a.Parallel, nodes: a.PreflightNodes, responder: responder(cfg)}
 	if a.Preflight {
 		rules.preflight = &issuer.Preflight{Resolver: a.Resolver, Port: a.HTTPPort}
 	}
 	for _, c := range cfg.CAs {
 		ca := issuer.CA{
 			Name: c.Name, Directory: c.Directory, Contact: a.Contact, RootFile: c.RootFile, EABKeyID: c.EABKeyID,
-			Limits: issuance.Limits{
-				Orders: issuance.Limit(c.OrderLimit), Domain: issuance.Limit(c.DomainLimit),
-				Set: issuance.Limit(c.SetLimit), Failures: issuance.Limit(c.FailureLimit),
-			},
+			Limits: limits(c),
 		}
 		var err error
 		if ca.EABKey, err = readEAB(c); err != nil {
@@ -34,6 +31,16 @@ func issuing(cfg config.Config) (issueRules, error) {
 		rules.cas = append(rules.cas, ca)
 	}
 	return rules, nil
+}
+
+// responder is what answers challenges.
+func responder(config.Config) issuer.Responder { return issuer.Stateless{} }
+
+func limits(c config.CA) issuance.Limits {
+	return issuance.Limits{
+		Orders: issuance.Limit(c.OrderLimit), Domain: issuance.Limit(c.DomainLimit),
+		Set: issuance.Limit(c.SetLimit), Failures: issuance.Limit(c.FailureLimit),
+	}
 }
 
 // errEAB is a file without a key.

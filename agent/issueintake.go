@@ -6,6 +6,7 @@ import (
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/issuer"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
@@ -46,6 +47,10 @@ func (t *term) add(ctx context.Context, r issuance.Request) error {
 			return err // a request was checked when it was read
 		}
 		if _, known := t.planner.Item(it.ID()); known {
+			continue
+		}
+		if err := issuer.Answerable(t.rules.responder, it.Names); err != nil {
+			t.log.Error("certificate cannot be obtained, not added", "err", err)
 			continue
 		}
 		if name, other := t.conflict(it); other {

@@ -1,7 +1,6 @@
 package renderer
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -25,11 +24,15 @@ func watchFiles(t testing.TB, pid int) (paths func() []string) {
 	if err != nil {
 		t.Fatalf("find strace: %v\nhint: run 'make deps'", err)
 	}
-	file := filepath.Join(t.TempDir(), "trace")
+	dir := t.TempDir()
+	file, said := filepath.Join(dir, "trace"), filepath.Join(dir, "stderr")
 	cmd := exec.Command(binary, "-f", "-qq", "-e", "trace=%file", "-e", "signal=none", "-o", file, "-p", strconv.Itoa(pid))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
+	stderr, err := os.Create(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = stderr
+	if err := errors.Join(cmd.Start(), stderr.Close()); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -46,7 +49,7 @@ func watchFiles(t testing.TB, pid int) (paths func() []string) {
 		if strings.Contains(read(t, fmt.Sprintf("/proc/%d/status", pid)), fmt.Sprintf("TracerPid:\t%d\n", cmd.Process.Pid)) {
 			return nil
 		}
-		return errors.New("not yet: " + stderr.String())
+		return errors.New("not yet: " + read(t, said))
 	})
 	return func() []string {
 		stop()

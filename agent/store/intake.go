@@ -35,7 +35,7 @@ func (s *Store) PutRequest(ctx context.Context, r issuance.Request) (id string, 
 	if err != nil {
 		return "", err
 	}
-	waiting, err := s.requestKeys(ctx)
+	waiting, err := s.RequestIDs(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -57,7 +57,8 @@ func (s *Store) PutRequest(ctx context.Context, r issuance.Request) (id string, 
 	return id, nil
 }
 
-func (s *Store) requestKeys(ctx context.Context) ([]string, error) {
+// RequestIDs lists what waits, the oldest first, without reading it.
+func (s *Store) RequestIDs(ctx context.Context) ([]string, error) {
 	q, cancel := read(ctx)
 	defer cancel()
 	keys, meta, err := s.client.KV().Keys(s.key(intakePath), "", q)
@@ -66,6 +67,9 @@ func (s *Store) requestKeys(ctx context.Context) ([]string, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list requests: %w", denied(err))
+	}
+	for i, key := range keys {
+		keys[i] = strings.TrimPrefix(key, s.key(intakePath))
 	}
 	return keys, nil
 }

@@ -80,6 +80,33 @@ func (s *Store) HasItems(ctx context.Context, ids []string) (map[string]bool, er
 	return has, nil
 }
 
+// ItemsOf calls each with those of the items that there are, in the order of
+// their IDs. Records that are refused are in the map by ID; the error is for what
+// ends the reading.
+func (s *Store) ItemsOf(ctx context.Context, ids []string, each func(issuance.Item)) (bad map[string]error, _ error) {
+	bad = map[string]error{}
+	paths := make([]string, len(ids))
+	for i, id := range ids {
+		paths[i] = itemPath(id)
+	}
+	err := s.getAll(ctx, paths, func(i int, pair *api.KVPair, err error) {
+		var it issuance.Item
+		if err == nil {
+			it, err = s.openItem(ids[i], pair.Value)
+		}
+		switch {
+		case err == nil:
+			each(it)
+		case !errors.Is(err, ErrMissing):
+			bad[ids[i]] = err
+		}
+	})
+	if err != nil {
+		return bad, fmt.Errorf("read items: %w", err)
+	}
+	return bad, nil
+}
+
 // openItem opens an item's record, which has to be that of the names it is for.
 func (s *Store) openItem(id string, sealed []byte) (issuance.Item, error) {
 	it, err := open(s, itemPath(id), sealed, func(plain []byte) (issuance.Item, uint64, error) {

@@ -85,6 +85,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			rotateCommand(),
 			ticketCommand(),
 			certCommand(),
+			domainCommand(),
 			planCommand(),
 			statusCommand(),
 			eventCommand(),

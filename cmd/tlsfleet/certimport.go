@@ -38,11 +38,7 @@ func importOptions(c *cli.Context) agent.ImportOptions {
 }
 
 // findCertificates reads what the arguments name.
-func findCertificates(c *cli.Context) ([]importer.Found, []agent.ImportRefused, error) {
-	password, err := passwordSource(c)
-	if err != nil {
-		return nil, nil, usageError{err: err}
-	}
+func findCertificates(c *cli.Context, password passwords) ([]importer.Found, []agent.ImportRefused, error) {
 	reading := newCounter(c.App.ErrWriter, "read %d of %d certificates")
 	found, refused, err := importer.Find(c.Context, c.Args().Slice(), importer.Options{Password: password, Progress: reading.show})
 	reading.end()
@@ -54,11 +50,15 @@ func findCertificates(c *cli.Context) ([]importer.Found, []agent.ImportRefused, 
 }
 
 func certImport(c *cli.Context) error {
+	password, err := passwordSource(c)
+	if err != nil {
+		return err
+	}
 	con, _, err := console(c)
 	if err != nil {
 		return err
 	}
-	found, refused, err := findCertificates(c)
+	found, refused, err := findCertificates(c, password)
 	if err != nil {
 		return err
 	}

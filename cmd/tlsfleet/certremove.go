@@ -67,7 +67,7 @@ func printRemoval(c *cli.Context, r agent.CertificateRemoval) error {
 	return printLines(c.App.Writer, lines...)
 }
 
-// confirmRemoval asks on the terminal. No is a decision, not a failure.
+// confirmRemoval shows what would be removed and asks.
 func confirmRemoval(c *cli.Context, r agent.CertificateRemoval) (bool, error) {
 	if len(r.Removed) == 0 {
 		return true, nil
@@ -76,10 +76,16 @@ func confirmRemoval(c *cli.Context, r agent.CertificateRemoval) (bool, error) {
 	for _, s := range r.Removed {
 		lines = append(lines, fmt.Sprintf("  %s (%s, until %s)", s.Name, s.Issuer, s.NotAfter.Format(time.DateOnly)))
 	}
-	if err := printLines(c.App.ErrWriter, append([]string{"No node will serve these names any more:"}, most(lines)...)...); err != nil {
+	lines = append([]string{"No node will serve these names any more:"}, most(lines)...)
+	return confirm(c, lines, fmt.Sprintf("Remove %s?", count(len(r.Removed), "name")))
+}
+
+// confirm asks on the terminal. No is a decision, not a failure.
+func confirm(c *cli.Context, lines []string, question string) (bool, error) {
+	if err := printLines(c.App.ErrWriter, lines...); err != nil {
 		return false, err
 	}
-	if _, err := fmt.Fprintf(c.App.ErrWriter, "Remove %s? [y/N] ", count(len(r.Removed), "name")); err != nil {
+	if _, err := fmt.Fprintf(c.App.ErrWriter, "%s [y/N] ", question); err != nil {
 		return false, err
 	}
 	answer, err := waitFor(c.Context, func() (string, error) { return bufio.NewReader(c.App.Reader).ReadString('\n') })

@@ -17,13 +17,16 @@ import (
 // maxPassword is the longest password file in bytes.
 const maxPassword = 4 << 10
 
+// passwords gives the password of a file.
+type passwords func(path string) (fleet.Secret, error)
+
 // passwordSource says where passwords come from: the file of --password-file,
 // else the terminal, else nowhere.
-func passwordSource(c *cli.Context) (func(path string) (fleet.Secret, error), error) {
+func passwordSource(c *cli.Context) (passwords, error) {
 	if file := c.String("password-file"); file != "" {
 		password, err := readPassword(file, c.App.Reader)
 		if err != nil {
-			return nil, err
+			return nil, usageError{err: err}
 		}
 		return func(string) (fleet.Secret, error) { return password, nil }, nil
 	}

@@ -38,6 +38,10 @@ func planCommand() *cli.Command {
 }
 
 func showPlan(c *cli.Context) error {
+	password, err := passwordSource(c)
+	if err != nil {
+		return err
+	}
 	con, _, err := console(c)
 	if err != nil {
 		return err
@@ -45,7 +49,7 @@ func showPlan(c *cli.Context) error {
 	o := agent.PlanOptions{All: c.Bool("all"), Import: c.Bool("import"), ImportOptions: importOptions(c)}
 	var refused []agent.ImportRefused
 	if o.Import {
-		if o.Found, refused, err = findCertificates(c); err != nil {
+		if o.Found, refused, err = findCertificates(c, password); err != nil {
 			return err
 		}
 	}

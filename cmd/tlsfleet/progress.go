@@ -25,6 +25,11 @@ func (p *progress) show(g agent.Progress) {
 	if len(g.Waiting) > 0 {
 		line += ", waiting for " + strings.Join(handlers.Names(g.Waiting), " ")
 	}
+	p.line(line)
+}
+
+// line shows how far it is, unless that is what was shown last.
+func (p *progress) line(line string) {
 	if line == p.last {
 		return
 	}
