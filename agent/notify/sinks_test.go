@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
 var key = fleet.NewSecret([]byte("0123456789abcdef"))
@@ -130,14 +131,21 @@ func TestExecEndsWithWhatItStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if err := x.Send(ctx, event("a"), nil); err == nil {
+	done := make(chan error, 1)
+	go func() { done <- x.Send(ctx, event("a"), nil) }()
+	var pid []byte
+	testkit.Eventually(t, 20*time.Second, "the program to start another", func() error {
+		pid, err = os.ReadFile(mark)
+		if err == nil && !strings.HasSuffix(string(pid), "\n") {
+			err = errors.New("not yet")
+		}
+		return err
+	})
+	cancel()
+	if err := <-done; err == nil {
 		t.Error("Send() to a program that hangs = nil, want an error")
-	}
-	pid, err := os.ReadFile(mark)
-	if err != nil {
-		t.Fatal(err)
 	}
 	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
 	if err == nil && !strings.Contains(string(status), " Z ") {
