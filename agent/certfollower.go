@@ -166,6 +166,9 @@ func (f *certFollower) act(ctx context.Context) {
 		errs = f.follow(ctx, *f.target)
 	}
 	errs = append(append(errs, f.write(ctx)...), f.vanished()...)
+	if f.ledger.dirty {
+		f.keepLedger() // news ended a quarantine
+	}
 	if ctx.Err() != nil {
 		return
 	}

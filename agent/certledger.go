@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -144,6 +145,31 @@ func (l *ledger) lastGood(name string, have fleet.Hash) fleet.Hash {
 		return t.Back
 	}
 	return have
+}
+
+// barred are the bundles in quarantine, by name.
+func (l *ledger) barred() map[string]fleet.Hash {
+	all := make(map[string]fleet.Hash, len(l.Quarantine))
+	for name, q := range l.Quarantine {
+		all[name] = q.Bundle
+	}
+	return all
+}
+
+// problem tells people what is in quarantine.
+func (l *ledger) problem() fleet.Problem {
+	var lines []string
+	for _, name := range firstNames(l.Quarantine) {
+		q := l.Quarantine[name]
+		instead := "nothing is served instead"
+		if !q.Back.IsZero() {
+			instead = "the one before is, " + short(q.Back)
+		}
+		lines = append(lines, fmt.Sprintf("%s is not served with %s (%s), %s", name, short(q.Bundle), q.Why, instead))
+	}
+	return fleet.Problem{Code: "certificate-quarantined", Severity: fleet.Alarm,
+		Message: fmt.Sprintf("%d names: %s", len(l.Quarantine), strings.Join(lines, "; ")),
+		Hint:    "import another certificate for each: these ones are not tried again on this node"}
 }
 
 // spare are the bundles that names may have to go back to.

@@ -26,12 +26,9 @@ func (f *certFollower) try(ctx context.Context, flips, before map[string]fleet.H
 	if !use.rendered {
 		names = slices.DeleteFunc(names, func(name string) bool { return !use.held[name] })
 	}
-	if len(names) > sampled {
-		rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) //nolint:gosec // a sample needs no secrecy
-		for _, name := range names[sampled:] {
-			f.ledger.end(name)
-		}
-		names = names[:sampled]
+	names, left := sample(names, use.held)
+	for _, name := range left {
+		f.ledger.end(name)
 	}
 	for _, name := range names {
 		q, in := f.ledger.Quarantine[name]
@@ -49,6 +46,28 @@ func (f *certFollower) try(ctx context.Context, flips, before map[string]fleet.H
 		f.testLive(ctx)
 	}
 	f.keepLedger()
+}
+
+// sample chooses the names to look at, at random: so many, and all that nginx
+// loads.
+func sample(names []string, held map[string]bool) (chosen, left []string) {
+	if len(names) <= sampled {
+		return names, nil
+	}
+	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) //nolint:gosec // a sample needs no secrecy
+	room := sampled
+	for _, name := range names {
+		switch {
+		case held[name]:
+			chosen = append(chosen, name)
+		case room > 0:
+			room--
+			chosen = append(chosen, name)
+		default:
+			left = append(left, name)
+		}
+	}
+	return chosen, left
 }
 
 // testLive lets nginx load what has gone live, so that it could not start from
@@ -157,6 +176,7 @@ func (f *certFollower) keepLedger() {
 	}
 	if changed {
 		f.proof.set(f.ledger.Trials)
+		f.known.bar(f.ledger.barred())
 	}
 	f.problems.replace("proof", append(list, f.doubtful()...)...)
 }
@@ -165,18 +185,7 @@ func (f *certFollower) keepLedger() {
 func (f *certFollower) doubtful() []fleet.Problem {
 	var out []fleet.Problem
 	if len(f.ledger.Quarantine) > 0 {
-		var lines []string
-		for _, name := range firstNames(f.ledger.Quarantine) {
-			q := f.ledger.Quarantine[name]
-			instead := "nothing is served instead"
-			if !q.Back.IsZero() {
-				instead = "the one before is, " + short(q.Back)
-			}
-			lines = append(lines, fmt.Sprintf("%s is not served with %s (%s), %s", name, short(q.Bundle), q.Why, instead))
-		}
-		out = append(out, fleet.Problem{Code: "certificate-quarantined", Severity: fleet.Alarm,
-			Message: fmt.Sprintf("%d names: %s", len(f.ledger.Quarantine), strings.Join(lines, "; ")),
-			Hint:    "import another certificate for each: these ones are not tried again on this node"})
+		out = append(out, f.ledger.problem())
 	}
 	if len(f.doubts) > 0 {
 		var lines []string
@@ -207,12 +216,16 @@ func (f *certFollower) kept(e fleet.Entry) bool {
 	return in && !e.Removed && q.Back == e.Bundle && f.renderer.HasBundle(e.Bundle) && !f.mending.damaged[e.Bundle]
 }
 
-// resume asks once more for the reload that certificates on trial wait for: the
-// agent may have ended before it came.
+// resume asks once more for the reload that certificates on trial wait for,
+// unless it came before the agent ended.
 func (f *certFollower) resume(ctx context.Context) {
+	active := f.view.current()
+	if active.Good {
+		f.proof.release(active.MadeAt)
+	}
 	var c handlers.CertChange
 	for name, t := range f.ledger.Trials {
-		if t.Reload {
+		if t.Reload && !(active.Good && t.At.Before(active.MadeAt)) {
 			c.Replaced = append(c.Replaced, name)
 		}
 	}

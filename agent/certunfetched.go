@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,41 +13,55 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
-// unfetched are the problems of names whose bundle could not be had: one about
-// bundles that are no use, one about those that Consul did not give. The error
-// is that of the first one that could not be written.
+// missing is one way in which bundles are not to be had.
+type missing struct {
+	code     string
+	severity fleet.Severity
+	effect   string // on the names
+	hint     string
+}
+
+// The ways, the worst first.
+var (
+	refused = missing{"certificate-refused", fleet.Alarm, "keeps what it had", "import the certificate again"}
+	damaged = missing{"certificate-damaged", fleet.Alarm, "has files that others changed", "they are fetched again as soon as Consul gives them"}
+	denied  = missing{"certificate-denied", fleet.Alarm, "keeps what it had", "let this node's ACL token read the fleet's keys; it is tried again"}
+	unread  = missing{"certificate-unread", fleet.Warning, "keeps what it had", "tried again; see that Consul answers"}
+)
+
+// unfetched are the problems of names whose bundle could not be had, one for
+// each way. The error is that of the first one that could not be written.
 func (f *certFollower) unfetched(failed map[fleet.Hash]error) (out []fleet.Problem, unwritten error) {
-	kinds := map[string]*fleet.Problem{
-		"certificate-refused": {Severity: fleet.Alarm, Hint: "import the certificate again"},
-		"certificate-unread":  {Severity: fleet.Warning, Hint: "tried again; see that Consul answers and this node's token may read the bundles"},
-	}
-	names := map[string][]string{}
-	first := map[string]error{}
+	names := map[missing][]string{}
+	first := map[missing]error{}
 	for _, name := range slices.Sorted(maps.Keys(f.todo)) {
-		err := failed[f.todo[name].Bundle]
+		hash := f.todo[name].Bundle
+		err := failed[hash]
 		if err == nil || f.todo[name].Removed {
 			continue
 		}
-		code := "certificate-unread"
+		way := unread
 		switch {
 		case refuses(err):
-			code = "certificate-refused"
+			way = refused
 		case ofDisk(err):
-			if unwritten == nil {
-				unwritten = err
-			}
+			unwritten = cmp.Or(unwritten, err)
 			continue
+		case f.mending.damaged[hash]:
+			way = damaged
+		case errors.Is(err, store.ErrDenied):
+			way = denied
 		}
-		if len(names[code]) == 0 {
-			first[code] = err
+		if len(names[way]) == 0 {
+			first[way] = err
 		}
-		names[code] = append(names[code], name)
+		names[way] = append(names[way], name)
 	}
-	for _, code := range slices.Sorted(maps.Keys(names)) {
-		p := *kinds[code]
-		p.Code = code
-		p.Message = fmt.Sprintf("%s keeps what it had, and %d other names with it: %v", names[code][0], len(names[code])-1, first[code])
-		out = append(out, p)
+	for _, way := range []missing{refused, damaged, denied, unread} {
+		if some := names[way]; len(some) > 0 {
+			out = append(out, fleet.Problem{Code: way.code, Severity: way.severity, Hint: way.hint,
+				Message: fmt.Sprintf("%s %s, and %d other names with it: %v", some[0], way.effect, len(some)-1, first[way])})
+		}
 	}
 	return out, unwritten
 }

@@ -14,6 +14,7 @@ type directory struct {
 	shards [inventory.Shards]inventory.Shard
 	loaded bool // what the node remembers has been read
 	whole  bool // every shard of a head was read: other names have no certificate
+	barred map[string]fleet.Hash
 }
 
 func (d *directory) put(s inventory.Shard) {
@@ -36,6 +37,22 @@ func (d *directory) state() (loaded, whole bool) {
 	return d.loaded, d.whole
 }
 
+// bar sets the bundles that names are not served with on this node, whatever
+// the inventory says.
+func (d *directory) bar(bundles map[string]fleet.Hash) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.barred = bundles
+}
+
+// bars reports whether a name is not served with a bundle on this node.
+func (d *directory) bars(name string, hash fleet.Hash) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	barred, ok := d.barred[name]
+	return ok && barred == hash
+}
+
 // lookup finds the entry of a name in stored form; it may be a tombstone.
 func (d *directory) lookup(name string) (fleet.Entry, bool) {
 	d.mu.RLock()
@@ -43,12 +60,12 @@ func (d *directory) lookup(name string) (fleet.Entry, bool) {
 	return d.shards[inventory.ShardOf(name)].Lookup(name)
 }
 
-// ifStill calls do if the name has this bundle, and lets no news in meanwhile:
+// ifStill calls do if the name has this bundle and may be served with it, and lets no news in meanwhile:
 // whoever brings some finds done what do did.
 func (d *directory) ifStill(name string, hash fleet.Hash, do func() error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if e, ok := d.shards[inventory.ShardOf(name)].Lookup(name); !ok || e.Removed || e.Bundle != hash {
+	if e, ok := d.shards[inventory.ShardOf(name)].Lookup(name); !ok || e.Removed || e.Bundle != hash || d.barred[name] == hash {
 		return nil
 	}
 	return do()

@@ -20,6 +20,9 @@ import (
 // read.
 const looks = 3
 
+// errQuarantined means that nginx did not serve a certificate on this node.
+var errQuarantined = fmt.Errorf("%w: it is in quarantine on this node", status.ErrUnusable)
+
 // gateway finds certificates for an nginx that loads them in code. It answers
 // from the node's own files, so that it needs no Consul for what is here.
 type gateway struct {
@@ -77,6 +80,9 @@ func (g *gateway) look(ctx context.Context, asked string, have fleet.Hash) (stat
 	case g.demand != nil:
 		g.demand.kept.touch(name)
 	}
+	if g.known.bars(name, hash) {
+		return status.Certificate{}, fmt.Errorf("%w: it is being taken back", status.ErrNotNow)
+	}
 	if hash == have {
 		return status.Certificate{Name: name, Bundle: hash}, nil
 	}
@@ -109,9 +115,12 @@ func (g *gateway) listed(name string) bool {
 // absent says whether there is no certificate for a name or just none yet.
 func (g *gateway) absent(name string) error {
 	loaded, whole := g.known.state()
-	switch _, awaited := inventory.Match(name, g.listed); {
+	match, awaited := inventory.Match(name, g.listed)
+	switch e, _ := g.known.lookup(match); {
 	case !loaded:
 		return fmt.Errorf("%w: the agent has just started", status.ErrNotNow)
+	case awaited && g.known.bars(match, e.Bundle):
+		return errQuarantined
 	case awaited:
 		return fmt.Errorf("%w: it is not on this node yet", status.ErrNotNow)
 	}
@@ -127,6 +136,9 @@ func (g *gateway) fetch(ctx context.Context, name string, have fleet.Hash) (stat
 	e, ok := g.known.lookup(name)
 	if !ok || e.Removed {
 		return status.Certificate{}, g.absent(name)
+	}
+	if g.known.bars(name, e.Bundle) {
+		return status.Certificate{}, errQuarantined
 	}
 	if e.Bundle == have {
 		return status.Certificate{Name: name, Bundle: have}, nil

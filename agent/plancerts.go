@@ -148,7 +148,7 @@ func (p *planner) imports(ctx context.Context, c *Console, o PlanOptions, pendin
 			}
 			wanted := x.certificate().Entry
 			wanted.Name, wanted.Bundle = name, x.hash
-			changes = append(changes, handlers.NameChange{Name: name, Served: p.here.live[name], Known: was, Wanted: wanted})
+			changes = append(changes, handlers.NameChange{Name: name, Served: p.here.live[name], Known: was, Wanted: p.here.ledger.aim(wanted)})
 		}
 	}
 	r.conclude(candidates, before)

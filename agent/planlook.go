@@ -21,6 +21,7 @@ type here struct {
 	shards map[int]inventory.Shard
 	live   map[string]fleet.Hash
 	view   view // the active release
+	ledger *ledger
 }
 
 // look reads the node's own state and nginx's configuration.
@@ -39,6 +40,11 @@ func (p *planner) look(ctx context.Context) error {
 		if ring, err := p.store.OpenRing(sealed); err == nil {
 			p.here.view.ring = &ring
 		}
+	}
+	if p.here.ledger, err = openLedger(p.cfg.StateDir); errors.Is(err, fs.ErrPermission) {
+		return err
+	} else if err != nil {
+		p.problem("ledger-unread", fleet.Warning, err.Error())
 	}
 	if p.here.live, err = p.node.Live(); errors.Is(err, fs.ErrPermission) || p.here.live == nil {
 		return err
@@ -149,10 +155,30 @@ func (p *planner) compare(after map[int]inventory.Shard) []handlers.NameChange {
 		more, gone := handlers.CompareShard(p.base(), p.here.live, before, want)
 		changes, lost = append(changes, more...), append(lost, gone...)
 	}
+	changes = p.quarantine(changes)
 	if len(lost) > 0 {
 		slices.Sort(lost)
 		p.problem("names-lost", fleet.Alarm, fmt.Sprintf("%d names vanished from the inventory without being removed, and stay: %s",
 			len(lost), strings.Join(lost[:min(len(lost), planShown)], " ")))
+	}
+	return changes
+}
+
+// quarantine leaves out what this node does not serve whatever the inventory
+// says, and tells of it.
+func (p *planner) quarantine(changes []handlers.NameChange) []handlers.NameChange {
+	changes = slices.DeleteFunc(changes, func(c handlers.NameChange) bool {
+		e := p.here.ledger.aim(c.Wanted)
+		if e == c.Wanted {
+			return false
+		}
+		return e.Removed && c.Served.IsZero() || !e.Removed && c.Served == e.Bundle
+	})
+	for i, c := range changes {
+		changes[i].Wanted = p.here.ledger.aim(c.Wanted)
+	}
+	if len(p.here.ledger.Quarantine) > 0 {
+		p.out.Problems = append(p.out.Problems, p.here.ledger.problem())
 	}
 	return changes
 }

@@ -59,8 +59,8 @@ func TestNarrowedTokenRemovesNoCertificates(t *testing.T) {
 		"head":                    {deny("inventory", "head"), "inventory-denied", "inventory/head", false, false},
 		"shards":                  {deny("inventory", "shards"), "shard-" + shardOf(victim) + "-refused", "shards/" + shardOf(victim), false, false},
 		"shards, while it runs":   {deny("inventory", "shards"), "shard-" + shardOf(victim) + "-refused", "shards/" + shardOf(victim), true, false},
-		"bundles":                 {deny("bundles"), "certificate-refused", victim, false, true},
-		"bundles, while it runs":  {deny("bundles"), "certificate-refused", victim, true, true},
+		"bundles":                 {deny("bundles"), "certificate-denied", victim, false, true},
+		"bundles, while it runs":  {deny("bundles"), "certificate-denied", victim, true, true},
 		"all of the certificates": {deny("inventory") + deny("bundles") + deny("chains"), "inventory-denied", "inventory/head", false, false},
 	}
 	days := 30

@@ -44,7 +44,7 @@ func TestForeignEditsWithConsulAway(t *testing.T) {
 	if err := put(bundle+"/privkey.pem", "x"); err != nil {
 		t.Fatal(err)
 	}
-	p := g.AwaitProblem(t, "certificate-refused")
+	p := g.AwaitProblem(t, "certificate-damaged")
 	WantProblem(t, p, fleet.Alarm, "b-guard.test")
 	g.WantServed(t, g.ca, "with the other damaged", "a-guard.test", g.a, g.Node)
 	breaks(proxy)
@@ -52,8 +52,8 @@ func TestForeignEditsWithConsulAway(t *testing.T) {
 	if path := differ(before, tree(t, g.live, g.state+"/store")); path != "" {
 		t.Errorf("%s is not as before", path)
 	}
-	g.AwaitReport(t, "no certificate refused", func(r fleet.Report) error {
-		if _, ok := (NodeStatus{Report: &r}).Problem("certificate-refused"); ok {
+	g.AwaitReport(t, "no certificate damaged", func(r fleet.Report) error {
+		if _, ok := (NodeStatus{Report: &r}).Problem("certificate-damaged"); ok {
 			return fmt.Errorf("problems are %+v", r.Problems)
 		}
 		return nil

@@ -46,6 +46,7 @@ type Active struct {
 	Key     fleet.KeyName // the key that seals; zero in mode per-host
 	Sealed  []byte        // the ring as it was given to Apply
 	Good    bool          // nginx was seen serving it
+	MadeAt  time.Time     // nginx has read its configuration since, if it is Good
 	TLS     TLSServers    // as it was given to Apply, except static names that had no certificate
 
 	Challenges Challenges // as it was given to Apply
@@ -75,7 +76,7 @@ func (r *Renderer) Active() (Active, error) {
 	if err != nil {
 		return Active{}, err
 	}
-	a := Active{Release: number, Mode: m.Mode, Epoch: m.Epoch, Key: m.Key, Sealed: sealed, Good: good == number, TLS: m.TLS}
+	a := Active{Release: number, Mode: m.Mode, Epoch: m.Epoch, Key: m.Key, Sealed: sealed, Good: good == number, MadeAt: m.MadeAt, TLS: m.TLS}
 	if m.Challenges.check() == nil { // a damaged one would spoil every release after it
 		a.Challenges = m.Challenges
 	}
@@ -103,7 +104,7 @@ type manifest struct {
 func newManifest(number uint64, rel Release) manifest {
 	m := manifest{
 		Release: number, Mode: rel.Mode, Reason: rel.Reason, Urgent: rel.Urgent, TLS: rel.TLS,
-		Challenges: rel.Challenges, MadeAt: time.Now().UTC().Truncate(time.Second),
+		Challenges: rel.Challenges, MadeAt: time.Now().UTC(),
 	}
 	if rel.Mode == fleet.ModeRing {
 		m.Epoch, m.Key, m.Keys = rel.Ring.Epoch, rel.Ring.Current.Name(), keyNames(rel.Ring)

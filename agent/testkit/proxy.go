@@ -1,9 +1,12 @@
 package testkit
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -25,6 +28,7 @@ type Proxy struct {
 	rules   []Rule
 	changed chan struct{} // closed when the rules change: ends what hangs
 	seen    []string      // "METHOD path" of each request
+	keys    []string      // of Consul's KV, of each operation in a transaction
 	conns   map[net.Conn]struct{}
 }
 
@@ -119,8 +123,50 @@ func (p *Proxy) Seen(method, path string) int {
 	return n
 }
 
+// Asked counts how often keys of Consul's KV with this start were asked for or
+// written so far, alone or in a transaction.
+func (p *Proxy) Asked(key string) int {
+	n := p.Seen("", "/v1/kv/"+key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range p.keys {
+		if strings.HasPrefix(k, key) {
+			n++
+		}
+	}
+	return n
+}
+
+// note keeps the keys of a transaction.
+func (p *Proxy) note(r *http.Request) error {
+	if r.URL.Path != "/v1/txn" {
+		return nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var ops []struct{ KV struct{ Key string } }
+	if err := json.Unmarshal(body, &ops); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, op := range ops {
+		if op.KV.Key != "" {
+			p.keys = append(p.keys, op.KV.Key)
+		}
+	}
+	return nil
+}
+
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := p.note(r); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	fault, changed := p.choose(r)
 	if fault == nil {
 		p.pass.ServeHTTP(w, r)
