@@ -29,7 +29,7 @@ func onDemand(t *testing.T, mib int) (*Fleet, *Node, *testkit.Proxy) {
 }
 
 // fetched is how many bundles the node has read from Consul so far.
-func (f *Fleet) fetched(proxy *testkit.Proxy) int { return proxy.Asked(f.path("bundles")) }
+func (f *Fleet) fetched(proxy *testkit.Proxy) int { return proxy.Read(f.path("bundles")) }
 
 // TestOnDemandFetchesWhatIsAskedFor takes one node through a miss, a renewal, a
 // removal and a time without Consul.

@@ -28,7 +28,7 @@ type Proxy struct {
 	rules   []Rule
 	changed chan struct{} // closed when the rules change: ends what hangs
 	seen    []string      // "METHOD path" of each request
-	keys    []string      // of Consul's KV, of each operation in a transaction
+	keys    []string      // of Consul's KV that transactions read
 	conns   map[net.Conn]struct{}
 }
 
@@ -123,10 +123,10 @@ func (p *Proxy) Seen(method, path string) int {
 	return n
 }
 
-// Asked counts how often keys of Consul's KV with this start were asked for or
-// written so far, alone or in a transaction.
-func (p *Proxy) Asked(key string) int {
-	n := p.Seen("", "/v1/kv/"+key)
+// Read counts how often keys of Consul's KV with this start were asked for so
+// far, alone or in a transaction.
+func (p *Proxy) Read(key string) int {
+	n := p.Seen(http.MethodGet, "/v1/kv/"+key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, k := range p.keys {
@@ -137,7 +137,7 @@ func (p *Proxy) Asked(key string) int {
 	return n
 }
 
-// note keeps the keys of a transaction.
+// note keeps the keys that a transaction reads.
 func (p *Proxy) note(r *http.Request) error {
 	if r.URL.Path != "/v1/txn" {
 		return nil
@@ -147,14 +147,14 @@ func (p *Proxy) note(r *http.Request) error {
 		return err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	var ops []struct{ KV struct{ Key string } }
+	var ops []struct{ KV struct{ Verb, Key string } }
 	if err := json.Unmarshal(body, &ops); err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, op := range ops {
-		if op.KV.Key != "" {
+		if strings.HasPrefix(op.KV.Verb, "get") {
 			p.keys = append(p.keys, op.KV.Key)
 		}
 	}

@@ -84,6 +84,34 @@ func TestProxyBreaksOnlyTheRequestsTheRuleCounts(t *testing.T) {
 	}
 }
 
+// TestProxyCountsReads makes reads and writes, alone and in transactions.
+func TestProxyCountsReads(t *testing.T) {
+	t.Parallel()
+	server := SharedConsul(t)
+	p := FaultProxy(t, server.Addr)
+	client, err := api.NewClient(&api.Config{Address: p.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := FleetName(t) + "/a"
+	if _, err := client.KV().Put(&api.KVPair{Key: key, Value: []byte("x")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := client.KV().Get(key, nil); err != nil {
+		t.Fatal(err)
+	}
+	op := func(verb api.KVOp, key string) *api.TxnOp {
+		return &api.TxnOp{KV: &api.KVTxnOp{Verb: verb, Key: key, Value: []byte("y")}}
+	}
+	ops := api.TxnOps{op(api.KVSet, key), op(api.KVGet, key), op(api.KVGetOrEmpty, key+"b"), op(api.KVGetOrEmpty, "elsewhere")}
+	if ok, _, _, err := client.Txn().Txn(ops, nil); err != nil || !ok {
+		t.Fatalf("Txn() = %t, %v, want it to go through unchanged", ok, err)
+	}
+	if got := p.Read(key); got != 3 {
+		t.Errorf("Read() = %d, want 3 of 1 read and 1 write alone, 2 and 1 in a transaction", got)
+	}
+}
+
 func TestProxyHangsUntilTheRulesChange(t *testing.T) {
 	t.Parallel()
 	p := FaultProxy(t, SharedConsul(t).Addr)
