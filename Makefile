@@ -93,6 +93,10 @@ bench-handshake: deps ## measure nginx's CPU per handshake, its reload and its m
 bench-fanout: deps $(CONSUL) ## measure how long one changed certificate takes to reach 200 nodes
 	cd e2e && go run ./bench/fanout $(ARGS)
 
+.PHONY: bench-planner
+bench-planner: ## show whose turn it is under a CA's limits, in virtual time
+	cd e2e && go run ./bench/planner
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	.ci/fuzz $(FUZZTIME)
