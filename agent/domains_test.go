@@ -255,3 +255,34 @@ func TestCARefusesTheOrder(t *testing.T) {
 	w.add(t, "other.test")
 	w.await(t, "other.test", "issued", isState(issuance.Issued))
 }
+
+// TestRemovedWhileItIsObtained: what an attempt does after its name was removed
+// leaves nothing behind.
+func TestRemovedWhileItIsObtained(t *testing.T) {
+	w := newIssueWorld(t, testkit.PebbleOptions{})
+	w.leader(t)
+	w.answering(t)
+	reached, release := make(chan struct{}), make(chan struct{})
+	w.proxy.Set(testkit.Rule{Method: http.MethodPost, Path: "/order-plz", Times: 1, Fault: func(rw http.ResponseWriter, r *http.Request, pass http.Handler) {
+		close(reached)
+		<-release
+		pass.ServeHTTP(rw, r)
+	}})
+	w.add(t, "a.test")
+	<-reached
+	err := w.console.EndDomains(t.Context(), []string{"a.test"}, false, "test")
+	close(release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.add(t, "b.test")
+	w.await(t, "b.test", "issued", isState(issuance.Issued))
+	w.add(t, "c.test")
+	w.await(t, "c.test", "issued", isState(issuance.Issued))
+	if d, err := w.console.Domain(t.Context(), "a.test"); !errors.Is(err, ErrUnknownDomain) {
+		t.Errorf("Domain() of a removed one = %+v, %v, want %v", d, err, ErrUnknownDomain)
+	}
+	if _, err := w.console.Certificate(t.Context(), "a.test"); err == nil {
+		t.Error("Certificate() of a removed one = nil, want none")
+	}
+}

@@ -72,6 +72,7 @@ type term struct {
 	checks  issuance.Schedule // when to ask for a renewal window again
 
 	running  int
+	ends     map[string]*ending // what is worked on, by ID
 	looking  int
 	results  chan outcome
 	checked  chan outcome
@@ -84,7 +85,7 @@ type term struct {
 func (i *issue) term(ctx context.Context, session string) error {
 	ctx, stop := context.WithCancel(ctx)
 	t := &term{
-		issue: i, session: session, names: map[string]string{},
+		issue: i, session: session, names: map[string]string{}, ends: map[string]*ending{},
 		results: make(chan outcome), checked: make(chan outcome), requests: make(chan []store.QueuedRequest, 1),
 	}
 	if err := t.open(ctx); err != nil {
@@ -182,7 +183,9 @@ func (t *term) loop(ctx context.Context) error {
 			return nil
 		case o := <-t.results:
 			t.running--
-			t.took(o)
+			if err := t.took(ctx, o); err != nil {
+				return err
+			}
 		case o := <-t.checked:
 			t.looked(o)
 		case queue := <-t.requests:
@@ -228,7 +231,9 @@ func (t *term) fill(ctx context.Context) (time.Time, error) {
 	}
 	for _, it := range begin {
 		t.running++
-		go func() { t.results <- t.attempt(ctx, it) }()
+		end := &ending{}
+		t.ends[it.ID()] = end
+		go func() { t.results <- t.attempt(ctx, it, end) }()
 	}
 	if look := t.look(ctx, now); look.Before(next) {
 		next = look

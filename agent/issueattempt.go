@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -20,11 +21,21 @@ type outcome struct {
 	failure *issuance.Failure
 	gone    bool  // the item is not for this fleet to renew any more
 	err     error // the journal could not be written: as if nothing had happened
+	end     *ending
 }
 
+// ending tells an attempt that its item was removed meanwhile.
+type ending struct {
+	removed atomic.Bool
+	do      issuance.Verb // of the loop alone
+}
+
+// errRemoved ends the attempt at an item that is not to be obtained any more.
+var errRemoved = errors.New("it was removed meanwhile")
+
 // attempt works on one item until it is done, has failed or waits.
-func (t *term) attempt(ctx context.Context, it issuance.Item) outcome {
-	o := outcome{item: it, before: it}
+func (t *term) attempt(ctx context.Context, it issuance.Item, end *ending) outcome {
+	o := outcome{item: it, before: it, end: end}
 	if it.State == issuance.Parked {
 		return t.reconsider(ctx, o)
 	}
@@ -183,6 +194,10 @@ func (t *term) obtain(ctx context.Context, o outcome, again bool) outcome {
 	if err != nil {
 		return t.fail(ctx, o, name, err)
 	}
+	if o.end.removed.Load() {
+		o.err = errRemoved
+		return o
+	}
 	if o.item, err = t.writer.serve(ctx, o.item, b); err != nil {
 		o.err = err
 	}
@@ -214,6 +229,9 @@ func (t *term) fail(ctx context.Context, o outcome, ca string, err error) outcom
 // put takes a step and journals it.
 func (t *term) put(ctx context.Context, o outcome, step func(now time.Time) (issuance.Item, error)) outcome {
 	it, err := step(time.Now())
+	if err == nil && o.end.removed.Load() {
+		err = errRemoved
+	}
 	if err == nil {
 		err = t.store.PutItems(ctx, []issuance.Item{it}, t.session)
 	}
@@ -226,10 +244,18 @@ func (t *term) put(ctx context.Context, o outcome, step func(now time.Time) (iss
 }
 
 // took plans for what became of an item.
-func (t *term) took(o outcome) {
+func (t *term) took(ctx context.Context, o outcome) error {
 	id := o.before.ID()
-	if _, known := t.planner.Item(id); !known {
-		return // removed meanwhile
+	if t.ends[id] == o.end {
+		delete(t.ends, id)
+	}
+	_, known := t.planner.Item(id)
+	switch {
+	case o.end.removed.Load() && !known:
+		// What it wrote while it was being removed goes too.
+		return t.end(ctx, []issuance.Item{o.before}, o.end.do)
+	case o.end.removed.Load() || !known:
+		return nil
 	}
 	if o.err == nil {
 		t.notices.attempted(o)
@@ -259,4 +285,5 @@ func (t *term) took(o outcome) {
 	default:
 		t.set(o.item, now)
 	}
+	return nil
 }

@@ -85,6 +85,9 @@ func (t *term) retry(ctx context.Context, r issuance.Request) error {
 	now := time.Now()
 	var items []issuance.Item
 	for _, it := range t.named(r) {
+		if t.ends[it.ID()] != nil {
+			continue // it is tried now: twice at a time would be two orders
+		}
 		if again, err := it.Retry(now); err == nil {
 			items = append(items, again)
 		}
@@ -98,15 +101,33 @@ func (t *term) retry(ctx context.Context, r issuance.Request) error {
 	return nil
 }
 
-// remove ends the life of items, and unless they are only to be forgotten takes
-// their names out of the inventory, as far as these are served with what was
-// obtained for them.
+// remove ends the life of items; attempts at them are told, and end them once
+// more.
 func (t *term) remove(ctx context.Context, r issuance.Request) error {
-	var ids, names []string
 	items := t.named(r)
 	for _, it := range items {
+		if e := t.ends[it.ID()]; e != nil {
+			e.do = r.Do
+			e.removed.Store(true)
+		}
+	}
+	if err := t.end(ctx, items, r.Do); err != nil {
+		return err
+	}
+	for _, it := range items {
+		t.drop(it)
+	}
+	return nil
+}
+
+// end takes items out of the journal, and unless they are only to be forgotten
+// their names out of the inventory, as far as these are served with what was
+// obtained for them.
+func (t *term) end(ctx context.Context, items []issuance.Item, do issuance.Verb) error {
+	var ids, names []string
+	for _, it := range items {
 		ids = append(ids, it.ID())
-		if r.Do == issuance.Forget {
+		if do == issuance.Forget {
 			continue
 		}
 		served, err := t.entries(ctx, it)
@@ -124,13 +145,7 @@ func (t *term) remove(ctx context.Context, r issuance.Request) error {
 			return err
 		}
 	}
-	if err := t.store.DropItems(ctx, ids, t.session); err != nil {
-		return err
-	}
-	for _, it := range items {
-		t.drop(it)
-	}
-	return nil
+	return t.store.DropItems(ctx, ids, t.session)
 }
 
 // named are the items that a request names, by any of their names.
