@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent"
-	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
@@ -26,11 +25,10 @@ const issueTime = 3 * settle
 // proxy. Its nodes have addresses of their own, with challenges on one port.
 type acmeFleet struct {
 	*Fleet
-	pebble  *testkit.PebbleServer
-	proxy   *testkit.Proxy
-	ca      *CA // what clients trust
-	port    int
-	console *agent.Console
+	pebble *testkit.PebbleServer
+	proxy  *testkit.Proxy
+	ca     *CA // what clients trust
+	port   int
 }
 
 // newACMEFleet makes nodes that serve any name without a reload and waits until
@@ -53,24 +51,11 @@ func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 		"acme.http_port": a.port, "acme.resolver": a.pebble.DNS,
 	})
 	a.Fleet = newCertFleet(t, o)
-	a.openConsole(t)
 	for _, n := range a.Nodes {
 		testkit.Eventually(t, settle, "answers to challenges on "+n.Name, func() error { return a.answers(t, n) })
 		n.AwaitNoProblem(t)
 	}
 	return a
-}
-
-func (a *acmeFleet) openConsole(t *testing.T) {
-	t.Helper()
-	cfg, err := config.Load(a.Nodes[0].Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Consul.Address = a.Consul.Addr
-	if a.console, err = agent.OpenConsole(cfg, testkit.Logger(t)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // answers is nil if the node's nginx answers a challenge as the CA wants it.
@@ -106,13 +91,7 @@ func (a *acmeFleet) leadTo(t *testing.T, n *Node, name string) {
 // Add asks for a certificate for each name.
 func (a *acmeFleet) Add(t *testing.T, names ...string) {
 	t.Helper()
-	var wishes []issuance.Wish
-	for _, name := range names {
-		wishes = append(wishes, issuance.Wish{Names: []string{name}})
-	}
-	if err := a.console.AddDomains(t.Context(), wishes, "test", nil); err != nil {
-		t.Fatal(err)
-	}
+	a.CLI(t, append([]string{"domain", "add"}, names...)...).Want(t, 0)
 }
 
 // AwaitDomain waits until the leader has brought a name so far.
@@ -120,8 +99,8 @@ func (a *acmeFleet) AwaitDomain(t *testing.T, name string, state issuance.State)
 	t.Helper()
 	var d agent.DomainStatus
 	testkit.Eventually(t, issueTime, name+" to be "+string(state), func() error {
-		var err error
-		if d, err = a.console.Domain(t.Context(), name); err == nil && d.State != state {
+		err := a.askJSON(t, &d, "domain", "show", name)
+		if err == nil && d.State != state {
 			err = fmt.Errorf("it is %+v, failure %+v", d, d.Failure)
 		}
 		return err

@@ -172,9 +172,10 @@ certificates {
 # of Let's Encrypt: order_limit = "300/3h", domain_limit = "50/168h",
 # set_limit = "5/168h", failure_limit = "5/1h"; each may be "none".
 acme {
-  # Where rendered servers answer HTTP-01 challenges and send everything else to
-  # HTTPS: ["80", "[::]:80"]. If servers of your own listen there, include
-  # state_dir/nginx/current/acme-challenge.inc in them instead.
+  # Where a rendered server answers HTTP-01 challenges and sends everything else to
+  # HTTPS: ["80", "[::]:80"]. Names that servers of your own have there stay theirs:
+  # write include /var/lib/tlsfleet/nginx/current/acme-*.inc; into those, below
+  # state_dir, and keep the asterisk, because the file comes with the account.
   #http_listen = []
 
   # Before a CA is asked, each name has to be seen to lead here, by its address in

@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tlsfleet/tlsfleet/agent/store"
+)
+
+func TestAnswersAreNeverTakenAway(t *testing.T) {
+	const one, another = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s"
+	record := func(thumbprint string) store.AnswerRecord {
+		return store.AnswerRecord{Answer: store.Answer{Thumbprint: thumbprint}}
+	}
+	tests := map[string]struct {
+		before  string
+		rec     store.AnswerRecord
+		err     error
+		want    string
+		reloads int
+		problem bool
+	}{
+		"first":      {rec: record(one), want: one, reloads: 1},
+		"same":       {before: one, rec: record(one), want: one},
+		"another":    {before: one, rec: record(another), want: another, reloads: 1},
+		"missing":    {before: one, err: fmt.Errorf("read: %w", store.ErrMissing), want: one},
+		"refused":    {before: one, err: fmt.Errorf("read: %w", store.ErrRecord), want: one, problem: true},
+		"no contact": {before: one, err: errors.New("away"), want: one},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var reasons []string
+			a := &answers{
+				log: hclog.NewNullLogger(), problems: newProblems(func() {}), listen: []string{"80"}, thumbprint: tt.before,
+				reload: func(reason string) { reasons = append(reasons, reason) },
+			}
+			a.see(tt.rec, tt.err)
+			if got := a.challenges(); got.Thumbprint != tt.want || !slices.Equal(got.Listen, a.listen) {
+				t.Errorf("challenges() = %+v, want %s on %q", got, tt.want, a.listen)
+			}
+			if len(reasons) != tt.reloads {
+				t.Errorf("asked for releases because of %q, want %d", reasons, tt.reloads)
+			}
+			if got := len(a.problems.list()) > 0; got != tt.problem {
+				t.Errorf("problems = %+v, want some: %t", a.problems.list(), tt.problem)
+			}
+		})
+	}
+}
