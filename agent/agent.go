@@ -106,6 +106,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 			notices: tell,
 		},
 	}
+	a.follower.answered = newWake()
 	a.answers = newAnswers(a, probs)
 	serving := &tlsServing{
 		log: o.Log.Named("certs"), cfg: cfg.Certificates, renderer: r, view: v, challenges: a.answers.challenges,

@@ -20,7 +20,7 @@ type answers struct {
 	store    *store.Store
 	problems *problems
 	listen   []string
-	reload   func(reason string)
+	changed  func()
 
 	mu         sync.Mutex
 	thumbprint string // the last one known: one that is missing in Consul stays
@@ -33,7 +33,7 @@ func newAnswers(a *Agent, probs *problems) *answers {
 	}
 	return &answers{
 		log: a.log.Named("answer"), store: a.store, problems: probs, listen: a.cfg.ACME.HTTPListen,
-		reload: a.follower.asked.ask, thumbprint: active.Challenges.Thumbprint,
+		changed: a.follower.answered.give, thumbprint: active.Challenges.Thumbprint,
 	}
 }
 
@@ -59,7 +59,7 @@ func (a *answers) see(rec store.AnswerRecord, err error) {
 	a.problems.replace("answer")
 	if a.learn(rec.Answer.Thumbprint) {
 		a.log.Info("answer to challenges read", "thumbprint", rec.Answer.Thumbprint)
-		a.reload("HTTP-01 challenges are answered for another ACME account key than before")
+		a.changed()
 	}
 }
 

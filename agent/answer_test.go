@@ -21,29 +21,29 @@ func TestAnswersAreNeverTakenAway(t *testing.T) {
 		rec     store.AnswerRecord
 		err     error
 		want    string
-		reloads int
+		changes int
 		problem bool
 	}{
-		"first":      {rec: record(one), want: one, reloads: 1},
+		"first":      {rec: record(one), want: one, changes: 1},
 		"same":       {before: one, rec: record(one), want: one},
-		"another":    {before: one, rec: record(another), want: another, reloads: 1},
+		"another":    {before: one, rec: record(another), want: another, changes: 1},
 		"missing":    {before: one, err: fmt.Errorf("read: %w", store.ErrMissing), want: one},
 		"refused":    {before: one, err: fmt.Errorf("read: %w", store.ErrRecord), want: one, problem: true},
 		"no contact": {before: one, err: errors.New("away"), want: one},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			var reasons []string
+			changes := 0
 			a := &answers{
 				log: hclog.NewNullLogger(), problems: newProblems(func() {}), listen: []string{"80"}, thumbprint: tt.before,
-				reload: func(reason string) { reasons = append(reasons, reason) },
+				changed: func() { changes++ },
 			}
 			a.see(tt.rec, tt.err)
 			if got := a.challenges(); got.Thumbprint != tt.want || !slices.Equal(got.Listen, a.listen) {
 				t.Errorf("challenges() = %+v, want %s on %q", got, tt.want, a.listen)
 			}
-			if len(reasons) != tt.reloads {
-				t.Errorf("asked for releases because of %q, want %d", reasons, tt.reloads)
+			if changes != tt.changes {
+				t.Errorf("told of %d changes, want %d", changes, tt.changes)
 			}
 			if got := len(a.problems.list()) > 0; got != tt.problem {
 				t.Errorf("problems = %+v, want some: %t", a.problems.list(), tt.problem)

@@ -96,3 +96,11 @@ func (f *follower) renew(reason string) {
 	rel.Reason = reason
 	f.schedule(rel, epoch)
 }
+
+// reanswer schedules a release if nginx answers challenges in another way than
+// it should; the active one may have been made with the newest answer.
+func (f *follower) reanswer() {
+	if !f.view.current().Challenges.Same(f.challenges()) {
+		f.renew("HTTP-01 challenges are answered for another ACME account key")
+	}
+}

@@ -35,6 +35,7 @@ type follower struct {
 	tls        func() renderer.TLSServers // what a release serves besides the ring
 	challenges func() renderer.Challenges // and what it answers by itself
 	asked      reloadRequest
+	answered   wake                   // given when there is another answer to challenges
 	refused    func(renderer.Refusal) // told which certificates nginx refused a release for
 	released   func(began time.Time)  // told of a release that is in place
 	foreign    *releaseSuspect
@@ -71,6 +72,8 @@ func (f *follower) Run(ctx context.Context) error {
 			f.look()
 		case <-f.asked.wake:
 			f.renew(f.asked.take())
+		case <-f.answered:
+			f.reanswer()
 		case <-f.foreign.wake:
 			f.mend(ctx)
 		case <-timer.C:

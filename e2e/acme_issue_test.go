@@ -36,16 +36,16 @@ func TestADomainIsObtainedServedAndRenewed(t *testing.T) {
 	if d.Failure == nil || d.Failure.Stage != issuance.StagePreflight || d.Failure.Class != issuance.Recoverable {
 		t.Errorf("the failure of a name that leads elsewhere = %+v, want one of the preflight", d.Failure)
 	}
-	if n := a.orders(); n != 2 {
-		t.Errorf("the CA was asked for %d orders, want 2: none for a name that leads elsewhere", n)
+	if n := a.pebble.Counts(t).Orders; n != 2 {
+		t.Errorf("the CA has made %d orders, want 2: none for a name that leads elsewhere", n)
 	}
 
 	renewed := a.AwaitIssued(t, early, first.Serial, a.Nodes...)
 	if !renewed.Leaf.NotBefore.After(first.Leaf.NotBefore) {
 		t.Errorf("the new certificate begins at %s, want after %s", renewed.Leaf.NotBefore, first.Leaf.NotBefore)
 	}
-	if n := a.orders(); n != 3 {
-		t.Errorf("the CA was asked for %d orders, want 3: one of them for the renewal", n)
+	if n := a.pebble.Counts(t).Orders; n != 3 {
+		t.Errorf("the CA has made %d orders, want 3: one of them for the renewal", n)
 	}
 	if after := a.releases(t); !maps.Equal(after, before) {
 		t.Errorf("releases and reloads = %v, want %v as before the first certificate", after, before)
@@ -110,13 +110,13 @@ func TestKilledLeaderObtainsEachCertificateOnce(t *testing.T) {
 	leader := a.Leader(t)
 	a.Add(t, names...)
 	testkit.Eventually(t, settle, "orders", func() error {
-		if a.orders() < n/3 {
+		if a.pebble.Counts(t).Orders < n/3 {
 			return errors.New("too few")
 		}
 		return nil
 	})
 	leader.Agent.Kill(t)
-	if a.orders() >= n {
+	if a.pebble.Counts(t).Orders >= n {
 		t.Fatalf("the leader had begun all %d orders when it was killed: the test shows nothing", n)
 	}
 	for _, name := range names {

@@ -21,12 +21,11 @@ import (
 // is only reached by a test that fails.
 const issueTime = 3 * settle
 
-// acmeFleet is a fleet whose leader obtains certificates from a Pebble behind a
-// proxy. Its nodes have addresses of their own, with challenges on one port.
+// acmeFleet is a fleet whose leader obtains certificates from a Pebble. Its nodes
+// have addresses of their own, with challenges on one port.
 type acmeFleet struct {
 	*Fleet
 	pebble *testkit.PebbleServer
-	proxy  *testkit.Proxy
 	ca     *CA // what clients trust
 	port   int
 }
@@ -37,8 +36,6 @@ func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 	t.Helper()
 	a := &acmeFleet{port: testkit.FreePort(t, "127.0.0.1")}
 	a.pebble = testkit.Pebble(t, testkit.PebbleOptions{HTTPPort: a.port})
-	var directory string
-	a.proxy, directory = a.pebble.Proxy(t)
 	a.ca = &CA{roots: a.pebble.IssuingRoots(t)}
 	address := func(i int) string { return fmt.Sprintf("127.0.0.%d", 21+i) }
 	o.Nginx = func(i int, o *testkit.NginxOptions) { o.Address = address(i) }
@@ -47,7 +44,7 @@ func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 	}
 	o.Settings = with(Settings{}, o.Settings, Settings{
 		"certificates.mode": "variable", "certificates.names": "open",
-		`ca "pebble".directory`: directory, `ca "pebble".root_file`: a.pebble.RootFile,
+		`ca "pebble".directory`: a.pebble.Directory, `ca "pebble".root_file`: a.pebble.RootFile,
 		"acme.http_port": a.port, "acme.resolver": a.pebble.DNS,
 	})
 	a.Fleet = newCertFleet(t, o)
@@ -131,9 +128,6 @@ func (a *acmeFleet) AwaitIssued(t *testing.T, name, old string, nodes ...*Node) 
 	}
 	return first
 }
-
-// orders is how often the CA was asked for an order, also in vain.
-func (a *acmeFleet) orders() int { return a.proxy.Seen(http.MethodPost, "/order-plz") }
 
 // releases is each node's active release and how often its nginx has reloaded.
 func (a *acmeFleet) releases(t *testing.T) map[string][2]uint64 {

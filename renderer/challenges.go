@@ -26,8 +26,8 @@ func (c Challenges) check() error {
 	return nil
 }
 
-// same reports whether both render the same configuration.
-func (c Challenges) same(o Challenges) bool {
+// Same reports whether both render the same configuration.
+func (c Challenges) Same(o Challenges) bool {
 	return c.Thumbprint == o.Thumbprint && (c.Thumbprint == "" || slices.Equal(c.Listen, o.Listen))
 }
 

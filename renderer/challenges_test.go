@@ -121,7 +121,7 @@ func TestChallengesStayAfterARestart(t *testing.T) {
 	rel.Challenges = Challenges{Thumbprint: oneKey, Listen: []string{address}}
 	g.apply(t, rel)
 	g.reopen(t)
-	if got := g.active(t).Challenges; !got.same(rel.Challenges) {
+	if got := g.active(t).Challenges; !got.Same(rel.Challenges) {
 		t.Fatalf("Active() answers challenges as %+v, want %+v", got, rel.Challenges)
 	}
 	tests := map[string]struct {

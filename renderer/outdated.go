@@ -62,7 +62,7 @@ func (r *Renderer) Outdated(want TLSServers, answers Challenges) (reason string,
 		return fmt.Sprintf("session_timeout to be rendered is %s, not %s", now.SessionTimeout, m.Frame.SessionTimeout), nil
 	case !m.TLS.Same(want):
 		return "the servers rendered are not those wanted", nil
-	case !m.Challenges.same(answers):
+	case !m.Challenges.Same(answers):
 		return "HTTP-01 challenges are not answered as wanted", nil
 	case !in.parsed:
 		return "", nil // what the operator sets is not known
