@@ -51,6 +51,12 @@ func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 	for _, n := range a.Nodes {
 		testkit.Eventually(t, settle, "answers to challenges on "+n.Name, func() error { return a.answers(t, n) })
 		n.AwaitNoProblem(t)
+		testkit.Eventually(t, settle, "a report of each release of "+n.Name, func() error {
+			if r := n.release(t); r[0] != r[1] {
+				return fmt.Errorf("release and reloads are %v", r)
+			}
+			return nil
+		})
 	}
 	return a
 }
