@@ -121,14 +121,14 @@ func TestRotateTicketWaitGoesOnOnceTheNodeIsBack(t *testing.T) {
 
 func TestRotateTicketPassesOverANodeByPolicy(t *testing.T) {
 	t.Parallel()
-	f := NewFleet(t, FleetOptions{Settings: Settings{"ticket.policy": "proceed", "ticket.deadline": "4s"}})
+	f := NewFleet(t, FleetOptions{Settings: Settings{"ticket.policy": "proceed", "ticket.deadline": "10s"}})
 	f.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
 	f.Nodes[2].Agent.Stop(t)
 	r := f.CLI(t, "rotate-ticket").Want(t, 1)
 	if !strings.Contains(r.Stderr, "node3 (no report") {
 		t.Errorf("%s: want node3 named before the deadline", r)
 	}
-	r = f.CLI(t, "rotate-ticket", "--wait", "--timeout", "7s").Want(t, 1) // changed, but not proved by node3
+	r = f.CLI(t, "rotate-ticket", "--wait", "--timeout", "20s").Want(t, 1) // changed, but not proved by node3
 	if !strings.Contains(r.Stderr, "not every node has proved the new ring (epoch 3): node3 (no report") {
 		t.Errorf("%s: want node3 named as not having proved the new ring", r)
 	}

@@ -13,9 +13,9 @@ import (
 
 func TestScheduleRotatesOncePerInterval(t *testing.T) {
 	t.Parallel()
-	const every = 3 * time.Second
+	const every = 6 * time.Second // longer than three nodes take to prove a ring on a busy machine
 	f := NewFleet(t, FleetOptions{Settings: Settings{
-		"ticket.rotate_every": every.String(), "ticket.session_timeout": "3s", "ticket.apply_lag": "1s",
+		"ticket.rotate_every": every.String(), "ticket.session_timeout": "6s", "ticket.apply_lag": "2s",
 	}})
 	leader := f.Leader(t)
 	f.AwaitProved(t, 4)
@@ -41,7 +41,7 @@ func TestScheduleRotatesOncePerInterval(t *testing.T) {
 		}
 	}
 	if keep := f.Ring(t).Keep; keep != 3 {
-		t.Errorf("keep = %d, want ceil((3+1)/3)+1 = 3", keep)
+		t.Errorf("keep = %d, want ceil((6+2)/6)+1 = 3", keep)
 	}
 }
 
