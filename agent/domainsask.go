@@ -57,24 +57,43 @@ func (c *Console) EndDomains(ctx context.Context, names []string, keep bool, by 
 	if keep {
 		do = issuance.Forget
 	}
-	return c.askNamed(ctx, do, names, by)
+	items, err := c.askNamed(ctx, do, names, by)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(items))
+	for i, it := range items {
+		ids[i] = it.ID()
+	}
+	left, err := c.store.HasItems(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if left[id] {
+			return fmt.Errorf("%s %s: the leader could not: %w", do, items[i], ErrPartial)
+		}
+	}
+	return nil
 }
 
 // RetryDomains gives certificates that wait or are parked another chance now; in
 // other states they are left alone. Errors as DomainsOf; then nothing is done.
 func (c *Console) RetryDomains(ctx context.Context, names []string, by string) error {
-	return c.askNamed(ctx, issuance.Retry, names, by)
+	_, err := c.askNamed(ctx, issuance.Retry, names, by)
+	return err
 }
 
-// askNamed asks for something to be done with certificates that there are.
-func (c *Console) askNamed(ctx context.Context, do issuance.Verb, names []string, by string) error {
+// askNamed asks for something to be done with certificates that there are, and
+// returns them.
+func (c *Console) askNamed(ctx context.Context, do issuance.Verb, names []string, by string) ([]issuance.Item, error) {
 	items, err := c.itemsOf(ctx, names)
 	if err != nil {
-		return fmt.Errorf("%s %w", do, err)
+		return nil, fmt.Errorf("%s %w", do, err)
 	}
 	wishes := make([]issuance.Wish, len(items))
 	for i, it := range items {
 		wishes[i] = issuance.Wish{Names: it.Names}
 	}
-	return c.ask(ctx, do, wishes, by, nil)
+	return items, c.ask(ctx, do, wishes, by, nil)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
 	"github.com/tlsfleet/tlsfleet/agent/notify"
@@ -214,6 +216,31 @@ func TestDomainsAreObtainedRetriedAndEnded(t *testing.T) {
 	if err := w.console.RetryDomains(t.Context(), []string{"elsewhere.test", "c.test"}, "test"); !errors.Is(err, ErrUnknownDomain) {
 		t.Errorf("RetryDomains() of an unknown name = %v, want %v", err, ErrUnknownDomain)
 	}
+}
+
+// TestOneUnreadableShardHoldsUpNoOtherRequest ends two certificates, one of which
+// has its entry in a part of the inventory that cannot be read.
+func TestOneUnreadableShardHoldsUpNoOtherRequest(t *testing.T) {
+	w := newIssueWorld(t, testkit.PebbleOptions{})
+	w.leader(t)
+	w.answering(t)
+	w.add(t, "a.test", "b.test")
+	for _, name := range []string{"a.test", "b.test"} {
+		w.await(t, name, "issued", isState(issuance.Issued))
+	}
+	key := fmt.Sprintf("tlsfleet/%s/inventory/shards/%d", w.console.cfg.Fleet, inventory.ShardOf("a.test"))
+	if _, err := w.store.Client().KV().Put(&api.KVPair{Key: key, Value: []byte("spoiled")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.console.EndDomains(t.Context(), []string{"a.test", "b.test"}, false, "test"); !errors.Is(err, ErrPartial) || !strings.Contains(err.Error(), "a.test") {
+		t.Errorf("EndDomains() = %v, want %v for a.test", err, ErrPartial)
+	}
+	if _, err := w.console.Domain(t.Context(), "b.test"); !errors.Is(err, ErrUnknownDomain) {
+		t.Errorf("Domain(b.test) = %v, want %v", err, ErrUnknownDomain)
+	}
+	w.await(t, "a.test", "still there", isState(issuance.Issued))
+	w.add(t, "c.test")
+	w.await(t, "c.test", "issued", isState(issuance.Issued))
 }
 
 func TestANameIsInOneCertificate(t *testing.T) {

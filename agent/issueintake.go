@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -111,7 +112,21 @@ func (t *term) remove(ctx context.Context, r issuance.Request) error {
 			e.removed.Store(true)
 		}
 	}
-	if err := t.end(ctx, items, r.Do); err != nil {
+	err := t.end(ctx, items, r.Do)
+	if errors.Is(err, ErrPartial) && len(items) > 1 {
+		// One that cannot be ended holds back no other.
+		for _, it := range items {
+			if err := t.remove(ctx, issuance.Request{Do: r.Do, Wishes: []issuance.Wish{{Names: it.Names}}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if errors.Is(err, ErrPartial) {
+		t.log.Error("certificate not ended", "names", items[0].String(), "err", err)
+		return nil // who asked sees that it is still there
+	}
+	if err != nil {
 		return err
 	}
 	for _, it := range items {

@@ -20,11 +20,11 @@ var problems = map[string]Class{
 	"badPublicKey":            CADown,
 	"unsupportedContact":      CADown,
 	"invalidContact":          CADown,
-	"invalidProfile":          CADown,
 	"caa":                     Hopeless,
 	"rejectedIdentifier":      Hopeless,
 	"unsupportedIdentifier":   Hopeless,
 	"badCSR":                  Hopeless,
+	"invalidProfile":          Hopeless, // the item asks for it
 }
 
 // Classify tells what an answer of a CA means. typ is the last part of the

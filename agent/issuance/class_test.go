@@ -28,7 +28,7 @@ func TestClassify(t *testing.T) {
 		"malformed names":          {StageOrder, "malformed", 400, Hopeless},
 		"malformed at the end":     {StageFinalize, "malformed", 400, Recoverable},
 		"replaced already":         {StageOrder, "alreadyReplaced", 409, Recoverable},
-		"profile":                  {StageOrder, "invalidProfile", 400, CADown},
+		"profile":                  {StageOrder, "invalidProfile", 400, Hopeless},
 		"not invented yet":         {StageOrder, "somethingNew", 400, Recoverable},
 		"not invented yet, server": {StageOrder, "somethingNew", 500, CADown},
 	}

@@ -111,6 +111,7 @@ func Pebble(tb TB, o PebbleOptions) *PebbleServer {
 		"PEBBLE_VA_NOSLEEP=1", fmt.Sprintf("PEBBLE_WFE_NONCEREJECT=%d", o.NonceReject), fmt.Sprintf("PEBBLE_AUTHZREUSE=%d", o.AuthzReuse),
 	}, "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", s.DNS)
 	Eventually(tb, pebbleReady, "Pebble to answer", func() error { return s.get(context.Background(), s.Directory, nil) })
+	Eventually(tb, pebbleReady, "Pebble's DNS server to answer", func() error { return s.post(s.dnsMgmt+"/clear-a", []byte(`{"host":"ready.test"}`)) })
 	return s
 }
 
