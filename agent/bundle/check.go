@@ -154,7 +154,11 @@ func (p Policy) checkPath(path []*x509.Certificate) error {
 		}
 	}
 	for i, c := range path[1:] {
-		if err := checkIssued(path[i], c); err != nil {
+		issued := checkIssued
+		if i == 0 {
+			issued = checkNamed // verify looks at the leaf's signature, which is most of the work
+		}
+		if err := issued(path[i], c); err != nil {
 			return err
 		}
 		if isSelfSigned(c) {
@@ -194,7 +198,7 @@ func (p Policy) checkStrength(c *x509.Certificate) error {
 
 // verify builds the path as clients do, with the last certificate as the
 // anchor: that finds what no single step shows, such as name constraints and
-// path lengths.
+// path lengths. It also looks at the leaf's signature.
 func verify(path []*x509.Certificate) error {
 	at := path[0].NotBefore
 	for _, c := range path {
@@ -210,7 +214,13 @@ func verify(path []*x509.Certificate) error {
 		opts.Intermediates.AddCert(c)
 	}
 	opts.Roots.AddCert(path[len(path)-1])
-	_, err := path[0].Verify(opts)
+	chains, err := path[0].Verify(opts)
+	if err == nil && slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return len(c) > 1 && c[1].Equal(path[1]) }) {
+		return nil
+	}
+	if err := checkIssued(path[0], path[1]); err != nil {
+		return err
+	}
 	var invalid x509.CertificateInvalidError
 	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
 		return nil // validities that do not meet, which the policy has allowed

@@ -264,6 +264,9 @@ func TestCheckRefusesChains(t *testing.T) {
 	young := issue(t, f.root, bound.key, ca("Bound"), valid(day.AddDate(0, 0, -1), day.AddDate(0, 0, 1)), func(c *x509.Certificate) {
 		c.PermittedDNSDomains, c.PermittedDNSDomainsCritical = []string{"other.test"}, true
 	})
+	// Go does not look at signatures where validities do not meet.
+	past := family(t, valid(day.AddDate(0, 0, -60), day.AddDate(0, 0, -30)))
+	late := issue(t, f.root, p256(t), ca("Lower"), valid(day.AddDate(0, 0, -10), day.AddDate(0, 0, 60)))
 	signer := issue(t, f.root, p256(t), names("ca.test"), func(c *x509.Certificate) { c.Subject.CommonName = "NoCA" })
 	ownRoot := issue(t, nil, p256(t), names("a.test"))
 	strict, noChain, self := policy, bundle.Policy{Now: day, AllowNoChain: true}, bundle.Policy{Now: day, AllowSelfSigned: true}
@@ -280,6 +283,7 @@ func TestCheckRefusesChains(t *testing.T) {
 		"reversed":              {bundleOf(t, f.leaf, f.upper, f.lower), strict, bundle.ErrChain, `"a.test" was issued by "Lower", not by "Upper"`},
 		"gap":                   {bundleOf(t, f.leaf, f.upper), strict, bundle.ErrChain, `not by "Upper"`},
 		"of another CA":         {bundleOf(t, f.leaf, other.lower), strict, bundle.ErrChain, "signature does not hold"},
+		"the same, later":       {bundleOf(t, past.leaf, late), bundle.Policy{Now: day, AllowExpired: true}, bundle.ErrChain, "signature does not hold"},
 		"extra root":            {bundleOf(t, f.leaf, f.lower, f.upper, f.root), strict, bundle.ErrChain, `it has the root "Root"`},
 		"leaf in it":            {bundleOf(t, f.leaf, f.leaf, f.lower), strict, bundle.ErrChain, "twice"},
 		"issuer twice":          {bundleOf(t, f.leaf, f.lower, f.lower), strict, bundle.ErrChain, `"Lower" is in it twice`},
