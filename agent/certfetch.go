@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -18,9 +17,6 @@ import (
 // fetchAtOnce is how many bundles are in memory at a time, twice: those that
 // are fetched, and those that are written.
 const fetchAtOnce = 2048
-
-// bulk is from how many bundles on their memory is given back at once.
-const bulk = 1000
 
 // fetchers is how many bundles a node on demand fetches at a time.
 const fetchers = 8
@@ -48,9 +44,6 @@ func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, fa
 				ready[hash] = true
 			}
 		}
-	}
-	if len(wanted) >= bulk {
-		debug.FreeOSMemory() // the next such moment may be months away
 	}
 	return ready, failed
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 const (
 	certRetry    = 5 * time.Second // first retry of what could not be written
 	certRetryMax = 5 * time.Minute // the same, again and again
+
+	bulk = 1000 // from how many names on their memory is given back at once
 )
 
 // certFollower keeps the certificates on this host on the fleet's inventory.
@@ -44,7 +47,6 @@ type certFollower struct {
 
 	mail      mailbox[store.HeadRecord]
 	head      inventory.Head
-	shards    map[int]inventory.Shard
 	todo      map[string]fleet.Entry // names whose files are not yet as wanted
 	target    *store.HeadRecord      // head to follow, until all its shards are here
 	wait      time.Duration
@@ -165,7 +167,11 @@ func (f *certFollower) act(ctx context.Context) {
 	if f.target != nil {
 		errs = f.follow(ctx, *f.target)
 	}
+	many := len(f.todo) >= bulk
 	errs = append(append(errs, f.write(ctx)...), f.vanished()...)
+	if many {
+		debug.FreeOSMemory() // the next such moment may be months away
+	}
 	if f.ledger.dirty {
 		f.keepLedger() // news ended a quarantine
 	}
@@ -239,11 +245,10 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 
 // take makes a shard the wanted state of its names.
 func (f *certFollower) take(s inventory.Shard) {
-	lost := handlers.PlanShard(f.shards[s.Number], s).Lost
+	lost := handlers.PlanShard(f.known.shard(s.Number), s).Lost
 	if len(lost) > 0 {
 		f.log.Error("names vanished from the inventory without a tombstone, keeping them", "shard", s.Number, "names", lost)
 	}
-	f.shards[s.Number] = s
 	f.known.put(s)
 	f.head.Shards[s.Number] = s.Epoch
 	f.want(s)

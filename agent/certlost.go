@@ -23,8 +23,7 @@ func (f *certFollower) miss(s inventory.Shard, names []string) {
 func (f *certFollower) missAll() {
 	for _, name := range f.served.names() {
 		n := inventory.ShardOf(name)
-		s, here := f.shards[n]
-		if _, known := s.Lookup(name); here && !known {
+		if _, known := f.known.lookup(name); f.head.Shards[n] > 0 && !known {
 			f.lost[n] = append(f.lost[n], name)
 		}
 	}

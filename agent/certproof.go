@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
-	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/handlers"
 	"github.com/tlsfleet/tlsfleet/renderer"
 )
@@ -159,7 +158,7 @@ func (f *certFollower) pardon(name string, q quarantined) {
 
 // aimAt brings a name to what it has to be served with now.
 func (f *certFollower) aimAt(name string) {
-	if e, known := f.shards[inventory.ShardOf(name)].Lookup(name); known {
+	if e, known := f.known.lookup(name); known {
 		f.wantEntry(e)
 		f.wait, f.next, f.again = 0, time.Time{}, true
 	}

@@ -19,9 +19,8 @@ func follows(t *testing.T) *certFollower {
 	t.Helper()
 	f := &certFollower{
 		log: hclog.NewNullLogger(), problems: newProblems(func() {}), ledger: ledgerIn(t, t.TempDir()), view: &view{},
-		proof:  &certProver{wake: newWake(), told: newWake(), found: map[string]finding{}, later: map[string]time.Time{}},
-		shards: map[int]inventory.Shard{}, todo: map[string]fleet.Entry{},
-		doubts: map[string]string{}, spared: map[string]fleet.Hash{}, lost: map[int][]string{},
+		proof: &certProver{wake: newWake(), told: newWake(), found: map[string]finding{}, later: map[string]time.Time{}},
+		todo:  map[string]fleet.Entry{}, doubts: map[string]string{}, spared: map[string]fleet.Hash{}, lost: map[int][]string{},
 	}
 	f.served.reset(nil)
 	return f
@@ -126,7 +125,8 @@ func TestNamesLost(t *testing.T) {
 
 	f = follows(t)
 	f.served.reset(map[string]fleet.Hash{name: bundleNo(1), "unread.test": bundleNo(1)})
-	f.shards[n] = shard(5)
+	f.known.put(shard(5))
+	f.head.Shards[n] = 5
 	f.missAll()
 	if list := f.vanished(); len(list) != 1 || !strings.Contains(list[0].Message, "1 names") {
 		t.Errorf("after a start problems are %+v, want one name lost: nothing is known of the other's shard", list)

@@ -22,7 +22,7 @@ func shardCopy(n int) string { return strconv.Itoa(n) }
 // load reads the node's own copies and what is served. A copy that cannot be
 // opened is fetched again.
 func (f *certFollower) load(ctx context.Context) error {
-	f.shards, f.todo = map[int]inventory.Shard{}, map[string]fleet.Entry{}
+	f.todo = map[string]fleet.Entry{}
 	f.doubts, f.spared, f.lost = map[string]string{}, map[string]fleet.Hash{}, map[int][]string{}
 	copies, err := f.renderer.Inventory()
 	if err != nil {
@@ -49,7 +49,6 @@ func (f *certFollower) load(ctx context.Context) error {
 			f.log.Warn("own copy of a shard refused, reading it afresh", "shard", n, "err", err)
 			continue
 		}
-		f.shards[n] = s
 		f.known.put(s)
 		f.head.Shards[n] = s.Epoch
 		f.want(s)

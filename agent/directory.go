@@ -11,16 +11,33 @@ import (
 // beside the follower. The zero value knows nothing.
 type directory struct {
 	mu     sync.RWMutex
-	shards [inventory.Shards]inventory.Shard
-	loaded bool // what the node remembers has been read
-	whole  bool // every shard of a head was read: other names have no certificate
+	names  index // with the zero hash of those that are removed
+	loaded bool  // what the node remembers has been read
+	whole  bool  // every shard of a head was read: other names have no certificate
 	barred map[string]fleet.Hash
 }
 
 func (d *directory) put(s inventory.Shard) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.shards[s.Number] = s
+	d.names.replace(s.Number, func(yield func(string, fleet.Hash) bool) {
+		for _, e := range s.Entries {
+			if !yield(e.Name, e.Bundle) {
+				return
+			}
+		}
+	})
+}
+
+// shard is what was put, as far as it is kept: of an entry only what lookup has.
+func (d *directory) shard(n int) inventory.Shard {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	s := inventory.Shard{Number: n}
+	for name, hash := range d.names.shard(n) {
+		s.Entries = append(s.Entries, entryOf(name, hash))
+	}
+	return s
 }
 
 // ready says that what the node remembers is there, and whether that is all of
@@ -53,19 +70,28 @@ func (d *directory) bars(name string, hash fleet.Hash) bool {
 	return ok && barred == hash
 }
 
-// lookup finds the entry of a name in stored form; it may be a tombstone.
+// lookup finds the entry of a name in stored form; it may be a tombstone. Only
+// Name, Bundle and Removed are set.
 func (d *directory) lookup(name string) (fleet.Entry, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.shards[inventory.ShardOf(name)].Lookup(name)
+	hash, ok := d.names.get(name)
+	if !ok {
+		return fleet.Entry{}, false
+	}
+	return entryOf(name, hash), true
 }
 
-// ifStill calls do if the name has this bundle and may be served with it, and lets no news in meanwhile:
+func entryOf(name string, hash fleet.Hash) fleet.Entry {
+	return fleet.Entry{Name: name, Bundle: hash, Removed: hash.IsZero()}
+}
+
+// ifStill calls do if the name has this bundle, and lets no news in meanwhile:
 // whoever brings some finds done what do did.
 func (d *directory) ifStill(name string, hash fleet.Hash, do func() error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if e, ok := d.shards[inventory.ShardOf(name)].Lookup(name); !ok || e.Removed || e.Bundle != hash || d.barred[name] == hash {
+	if have, ok := d.names.get(name); !ok || hash.IsZero() || have != hash {
 		return nil
 	}
 	return do()

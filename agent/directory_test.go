@@ -17,7 +17,7 @@ func TestDirectoryLetsNoNewsInMeanwhile(t *testing.T) {
 	old := fleet.Entry{Name: "a.test", Bundle: fleet.Hash{1}}
 	d.put(shard(old))
 	put := make(chan struct{})
-	var during fleet.Entry
+	var during fleet.Hash
 	err := d.ifStill("a.test", old.Bundle, func() error {
 		go func() {
 			d.put(shard(fleet.Entry{Name: "a.test", Bundle: fleet.Hash{2}}))
@@ -28,12 +28,12 @@ func TestDirectoryLetsNoNewsInMeanwhile(t *testing.T) {
 			t.Error("put() returned while ifStill() ran")
 		case <-time.After(20 * time.Millisecond):
 		}
-		during = d.shards[inventory.ShardOf("a.test")].Entries[0]
+		during, _ = d.names.get("a.test")
 		return errors.New("done")
 	})
 	<-put
-	if err == nil || during.Bundle != old.Bundle {
-		t.Errorf("ifStill() = %v with %v meanwhile, want its error and the old entry", err, during.Bundle)
+	if err == nil || during != old.Bundle {
+		t.Errorf("ifStill() = %v with %v meanwhile, want its error and the old entry", err, during)
 	}
 	for name, hash := range map[string]fleet.Hash{"a.test": old.Bundle, "b.test": {}} {
 		if err := d.ifStill(name, hash, func() error { return errors.New("called") }); err != nil {

@@ -13,7 +13,7 @@ import (
 // change costs the same however many there are. The zero value has none.
 type served struct {
 	mu   sync.Mutex
-	live map[string]fleet.Hash
+	live index
 	wild map[string]bool // wildcards without their "*."
 
 	going map[string]bool // to be dropped once no release names them
@@ -22,7 +22,7 @@ type served struct {
 func (s *served) reset(live map[string]fleet.Hash) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live, s.wild = map[string]fleet.Hash{}, map[string]bool{}
+	s.live, s.wild = index{}, map[string]bool{}
 	for name, hash := range live {
 		s.put(name, hash)
 	}
@@ -36,7 +36,7 @@ func (s *served) change(put map[string]fleet.Hash, drop []string) {
 		delete(s.going, name)
 	}
 	for _, name := range drop {
-		delete(s.live, name)
+		s.live.drop(name)
 		delete(s.going, name)
 		if base, ok := strings.CutPrefix(name, "*."); ok {
 			delete(s.wild, base)
@@ -45,7 +45,7 @@ func (s *served) change(put map[string]fleet.Hash, drop []string) {
 }
 
 func (s *served) put(name string, hash fleet.Hash) {
-	s.live[name] = hash
+	s.live.put(name, hash)
 	if base, ok := strings.CutPrefix(name, "*."); ok {
 		s.wild[base] = true
 	}
@@ -75,28 +75,31 @@ func (s *served) leaving(name string) bool {
 func (s *served) bundle(name string) (fleet.Hash, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	hash, ok := s.live[name]
-	return hash, ok
+	return s.live.get(name)
 }
 
 func (s *served) all() map[string]fleet.Hash {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.live)
+	return maps.Collect(s.live.all())
 }
 
 func (s *served) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.live)
+	return s.live.count
 }
 
 // names are the names of a release made now, sorted.
 func (s *served) names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	names := slices.Collect(maps.Keys(s.live))
-	names = slices.DeleteFunc(names, func(name string) bool { return s.going[name] })
+	names := make([]string, 0, s.live.count)
+	for name := range s.live.all() {
+		if !s.going[name] {
+			names = append(names, name)
+		}
+	}
 	slices.Sort(names)
 	return names
 }
@@ -112,7 +115,7 @@ func (s *served) few(most int, except func(name string) bool) map[string]fleet.H
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	some := map[string]fleet.Hash{}
-	for name, hash := range s.live { // in no order
+	for name, hash := range s.live.all() {
 		if len(some) >= most {
 			break
 		}

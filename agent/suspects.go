@@ -63,7 +63,7 @@ func (s *served) hashes(most int) map[fleet.Hash]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[fleet.Hash]bool{}
-	for _, hash := range s.live {
+	for _, hash := range s.live.all() {
 		if len(all) == most {
 			break
 		}
@@ -77,7 +77,7 @@ func (s *served) with(bundles map[fleet.Hash]bool) map[string]fleet.Hash {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[string]fleet.Hash{}
-	for name, hash := range s.live {
+	for name, hash := range s.live.all() {
 		if bundles[hash] {
 			all[name] = hash
 		}
