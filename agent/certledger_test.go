@@ -107,9 +107,9 @@ func TestLedgerIsBounded(t *testing.T) {
 		t.Errorf("%d trials, the last taken %t, want %d and not, and renewed ones taken", len(l.Trials), more, maxTrials)
 	}
 	for i := range maxQuarantined + 1 {
-		l.condemn(fmt.Sprint(i), quarantined{Bundle: bundleNo(1), At: begin.Add(-time.Duration(i) * time.Second)})
+		l.condemn(fmt.Sprint(i), quarantined{Bundle: bundleNo(1), At: begin.Add(time.Duration(i) * time.Second)})
 	}
-	if _, in := l.Quarantine[fmt.Sprint(maxQuarantined)]; len(l.Quarantine) != maxQuarantined || in {
+	if _, in := l.Quarantine["0"]; len(l.Quarantine) != maxQuarantined || in {
 		t.Errorf("%d in quarantine, the oldest among them %t, want %d without it", len(l.Quarantine), in, maxQuarantined)
 	}
 }
