@@ -31,9 +31,9 @@ type fetched struct {
 func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, failed map[fleet.Hash]error) {
 	ready, failed = map[fleet.Hash]bool{}, map[fleet.Hash]error{}
 	wanted := map[fleet.Hash]bool{}
-	for _, e := range f.todo {
-		if !e.Removed && !f.kept(e) {
-			wanted[e.Bundle] = true
+	for name, hash := range f.todo {
+		if !hash.IsZero() && !f.kept(name, hash) {
+			wanted[hash] = true
 		}
 	}
 	for got := range f.fetches(ctx, wanted) {

@@ -47,8 +47,8 @@ type certFollower struct {
 
 	mail      mailbox[store.HeadRecord]
 	head      inventory.Head
-	todo      map[string]fleet.Entry // names whose files are not yet as wanted
-	target    *store.HeadRecord      // head to follow, until all its shards are here
+	todo      map[string]fleet.Hash // names whose files are not yet as wanted, with the bundle; zero: to be dropped
+	target    *store.HeadRecord     // head to follow, until all its shards are here
 	wait      time.Duration
 	again     bool // to act at once, because a name has to be served otherwise than a moment ago
 	next      time.Time
@@ -273,7 +273,7 @@ func (f *certFollower) wantEntry(e fleet.Entry) {
 		return
 	}
 	if served == e.Removed || served && (have != e.Bundle || f.mending.damaged[have]) || !e.Removed && f.served.leaving(e.Name) {
-		f.todo[e.Name] = e
+		f.todo[e.Name] = e.Bundle
 	} else {
 		delete(f.todo, e.Name)
 	}

@@ -120,7 +120,7 @@ func (f *certFollower) mendBundles(suspect map[fleet.Hash]bool) []edited {
 	}
 	for name, hash := range names {
 		if _, waits := f.todo[name]; f.mending.damaged[hash] && !waits {
-			f.todo[name] = fleet.Entry{Name: name, Bundle: hash}
+			f.todo[name] = hash
 			f.wait, f.next = 0, time.Time{}
 		}
 	}

@@ -208,11 +208,11 @@ func firstNames[V any](m map[string]V) []string {
 // short is enough of a hash for people to tell bundles apart.
 func short(h fleet.Hash) string { return h.String()[:12] }
 
-// kept reports whether an entry is of a bundle that a name goes back to, and
-// that is still here.
-func (f *certFollower) kept(e fleet.Entry) bool {
-	q, in := f.ledger.Quarantine[e.Name]
-	return in && !e.Removed && q.Back == e.Bundle && f.renderer.HasBundle(e.Bundle) && !f.mending.damaged[e.Bundle]
+// kept reports whether a bundle is the one that a name goes back to, and still
+// here.
+func (f *certFollower) kept(name string, hash fleet.Hash) bool {
+	q, in := f.ledger.Quarantine[name]
+	return in && q.Back == hash && f.renderer.HasBundle(hash) && !f.mending.damaged[hash]
 }
 
 // resume asks once more for the reload that certificates on trial wait for,

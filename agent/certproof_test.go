@@ -20,7 +20,7 @@ func follows(t *testing.T) *certFollower {
 	f := &certFollower{
 		log: hclog.NewNullLogger(), problems: newProblems(func() {}), ledger: ledgerIn(t, t.TempDir()), view: &view{},
 		proof: &certProver{wake: newWake(), told: newWake(), found: map[string]finding{}, later: map[string]time.Time{}},
-		todo:  map[string]fleet.Entry{}, doubts: map[string]string{}, spared: map[string]fleet.Hash{}, lost: map[int][]string{},
+		todo:  map[string]fleet.Hash{}, doubts: map[string]string{}, spared: map[string]fleet.Hash{}, lost: map[int][]string{},
 	}
 	f.served.reset(nil)
 	return f

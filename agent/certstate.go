@@ -22,7 +22,7 @@ func shardCopy(n int) string { return strconv.Itoa(n) }
 // load reads the node's own copies and what is served. A copy that cannot be
 // opened is fetched again.
 func (f *certFollower) load(ctx context.Context) error {
-	f.todo = map[string]fleet.Entry{}
+	f.todo = map[string]fleet.Hash{}
 	f.doubts, f.spared, f.lost = map[string]string{}, map[string]fleet.Hash{}, map[int][]string{}
 	copies, err := f.renderer.Inventory()
 	if err != nil {
@@ -53,8 +53,8 @@ func (f *certFollower) load(ctx context.Context) error {
 		f.head.Shards[n] = s.Epoch
 		f.want(s)
 	}
-	for name, e := range f.todo {
-		if e.Removed {
+	for name, hash := range f.todo {
+		if hash.IsZero() {
 			f.served.leave(name)
 		}
 	}
@@ -87,14 +87,14 @@ func (f *certFollower) settle(flips map[string]fleet.Hash, dropped []string, err
 		dropped = slices.DeleteFunc(slices.Clone(dropped), func(name string) bool { _, there := live[name]; return there })
 		f.served.change(flips, dropped)
 	}
-	for name, e := range f.todo {
+	for name, want := range f.todo {
 		have, served := f.served.bundle(name)
-		if served != e.Removed && (e.Removed || have == e.Bundle && !f.mending.damaged[have]) {
+		if served != want.IsZero() && have == want && !f.mending.damaged[have] {
 			delete(f.todo, name)
 		}
 	}
 	if len(f.todo) == 0 {
-		f.todo = map[string]fleet.Entry{} // a map never shrinks
+		f.todo = map[string]fleet.Hash{} // a map never shrinks
 	}
 	f.litter()
 	f.publish()

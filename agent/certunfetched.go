@@ -35,9 +35,9 @@ func (f *certFollower) unfetched(failed map[fleet.Hash]error) (out []fleet.Probl
 	names := map[missing][]string{}
 	first := map[missing]error{}
 	for _, name := range slices.Sorted(maps.Keys(f.todo)) {
-		hash := f.todo[name].Bundle
+		hash := f.todo[name]
 		err := failed[hash]
-		if err == nil || f.todo[name].Removed {
+		if err == nil {
 			continue
 		}
 		way := unread

@@ -26,15 +26,15 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	flips, before := map[string]fleet.Hash{}, map[string]fleet.Hash{}
 	var change handlers.CertChange
 	var drops []string
-	for name, e := range f.todo {
+	for name, hash := range f.todo {
 		switch {
-		case e.Removed:
+		case hash.IsZero():
 			drops = append(drops, name)
 			if f.served.leave(name) {
 				change.Dropped = append(change.Dropped, name)
 			}
-		case ready[e.Bundle] || f.kept(e):
-			flips[name] = e.Bundle
+		case ready[hash] || f.kept(name, hash):
+			flips[name] = hash
 			if have, served := f.served.bundle(name); served && !f.served.leaving(name) {
 				before[name] = have
 			}

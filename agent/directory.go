@@ -91,7 +91,7 @@ func entryOf(name string, hash fleet.Hash) fleet.Entry {
 func (d *directory) ifStill(name string, hash fleet.Hash, do func() error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if have, ok := d.names.get(name); !ok || hash.IsZero() || have != hash {
+	if have, ok := d.names.get(name); !ok || hash.IsZero() || have != hash || d.barred[name] == hash {
 		return nil
 	}
 	return do()
