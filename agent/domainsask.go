@@ -84,6 +84,13 @@ func (c *Console) RetryDomains(ctx context.Context, names []string, by string) e
 	return err
 }
 
+// RenewDomains renews certificates now, whatever the CA has suggested; those that
+// are not issued are left alone. Errors as DomainsOf; then nothing is done.
+func (c *Console) RenewDomains(ctx context.Context, names []string, by string) error {
+	_, err := c.askNamed(ctx, issuance.Renew, names, by)
+	return err
+}
+
 // askNamed asks for something to be done with certificates that there are, and
 // returns them.
 func (c *Console) askNamed(ctx context.Context, do issuance.Verb, names []string, by string) ([]issuance.Item, error) {

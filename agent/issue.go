@@ -23,6 +23,7 @@ type issueRules struct {
 	preflight *issuer.Preflight
 	nodes     bool // preflights go through each node too
 	responder issuer.Responder
+	soon      time.Duration // how soon a CA is asked for a first renewal window
 }
 
 // issue obtains and renews certificates for as long as this node leads.
@@ -70,6 +71,7 @@ type term struct {
 	planner *issuance.Planner
 	names   map[string]string // name -> ID of the item it belongs to
 	checks  issuance.Schedule // when to ask for a renewal window again
+	silent  map[string]int    // how often in a row a CA gave none, by ID
 
 	running  int
 	ends     map[string]*ending // what is worked on, by ID
@@ -85,7 +87,7 @@ type term struct {
 func (i *issue) term(ctx context.Context, session string) error {
 	ctx, stop := context.WithCancel(ctx)
 	t := &term{
-		issue: i, session: session, names: map[string]string{}, ends: map[string]*ending{},
+		issue: i, session: session, names: map[string]string{}, silent: map[string]int{}, ends: map[string]*ending{},
 		results: make(chan outcome), checked: make(chan outcome), requests: make(chan []store.QueuedRequest, 1),
 	}
 	if err := t.open(ctx); err != nil {
@@ -141,7 +143,7 @@ func (t *term) set(it issuance.Item, now time.Time) {
 	}
 	t.planner.Set(it, now)
 	if it.State == issuance.Issued && it.Cert != nil && it.Cert.ID != "" {
-		t.checks.Set(id, checkAt(it, now))
+		t.checks.Set(id, t.checkAt(it, now))
 	} else {
 		t.checks.Remove(id)
 	}
@@ -187,7 +189,9 @@ func (t *term) loop(ctx context.Context) error {
 				return err
 			}
 		case o := <-t.checked:
-			t.looked(o)
+			if err := t.looked(ctx, o); err != nil {
+				return err
+			}
 		case queue := <-t.requests:
 			if err := t.intake(ctx, queue); err != nil {
 				return err

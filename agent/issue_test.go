@@ -67,7 +67,7 @@ func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
 	w.proxy, directory = w.pebble.Proxy(t)
 	w.rules = issueRules{
 		cas: []issuer.CA{{Name: "pebble", Directory: directory, RootFile: w.pebble.RootFile}}, parallel: 8, responder: issuer.Stateless{},
-		preflight: &issuer.Preflight{Resolver: w.pebble.DNS, Port: o.HTTPPort},
+		soon: windowSoon, preflight: &issuer.Preflight{Resolver: w.pebble.DNS, Port: o.HTTPPort},
 	}
 	w.console = &Console{cfg: cfg, store: w.store}
 	return w
@@ -259,6 +259,83 @@ func TestANameIsInOneCertificate(t *testing.T) {
 	if err := w.console.AddDomains(t.Context(), group, "test", nil); err != nil {
 		t.Errorf("AddDomains() again = %v, want nil", err)
 	}
+}
+
+// TestTheCAsWishRenewsACertificate has the CA wish a renewal now, and a CA that
+// says nothing useful before.
+func TestTheCAsWishRenewsACertificate(t *testing.T) {
+	w := newIssueWorld(t, testkit.PebbleOptions{})
+	w.rules.soon = time.Hour // the first leader asks for no window
+	stop := w.leader(t)
+	w.answering(t)
+	name := ""
+	for i := range 100_000 {
+		// What is wished at once is spread over an hour by the ID: one of the first.
+		if name = fmt.Sprintf("n%d.test", i); strings.HasPrefix(issuance.ID([]string{name}), "0000") {
+			break
+		}
+	}
+	w.add(t, name, "calm.test")
+	for _, n := range []string{name, "calm.test"} {
+		w.await(t, n, "issued", isState(issuance.Issued))
+	}
+	certificate := func(name string) CertificateDetail {
+		t.Helper()
+		d, err := w.console.Certificate(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	first, calm := certificate(name), certificate("calm.test")
+	past := time.Now().Add(-24 * time.Hour).UTC()
+	b, err := w.store.Bundle(t.Context(), first.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.pebble.SetRenewalInfo(t, b.Leaf, fmt.Sprintf(`{"suggestedWindow":{"start":%q,"end":%q}}`, past.Format(time.RFC3339), past.Add(time.Hour).Format(time.RFC3339)))
+	other, err := w.store.Bundle(t.Context(), calm.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.pebble.SetRenewalInfo(t, other.Leaf, "{}")
+	stop()
+	w.rules.soon = 10 * time.Millisecond
+	w.leader(t)
+	testkit.Eventually(t, 30*time.Second, "the renewal", func() error {
+		if d := certificate(name); d.Serial == first.Serial {
+			return errors.New("it is still the first")
+		}
+		return nil
+	})
+	if got := w.lastTold(name); got != notify.Renewed {
+		t.Errorf("told of %s: %s, want %s", name, got, notify.Renewed)
+	}
+	if d := certificate("calm.test"); d.Serial != calm.Serial {
+		t.Error("an answer without a window has renewed a certificate")
+	}
+}
+
+func TestAnOperatorRenews(t *testing.T) {
+	w := newIssueWorld(t, testkit.PebbleOptions{})
+	w.leader(t)
+	w.answering(t)
+	w.add(t, "a.test")
+	w.await(t, "a.test", "issued", isState(issuance.Issued))
+	first, err := w.console.Certificate(t.Context(), "a.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.console.RenewDomains(t.Context(), []string{"a.test"}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 30*time.Second, "the renewal", func() error {
+		d, err := w.console.Certificate(t.Context(), "a.test")
+		if err == nil && d.Serial == first.Serial {
+			err = errors.New("it is still the first")
+		}
+		return err
+	})
 }
 
 // TestLeadersThatDieObtainOnce ends leaders in the middle of their work, again

@@ -32,7 +32,14 @@ func (t *term) carryOut(ctx context.Context, r issuance.Request) error {
 	case issuance.Add:
 		return t.add(ctx, r)
 	case issuance.Retry:
-		return t.retry(ctx, r)
+		return t.again(ctx, r, issuance.Item.Retry)
+	case issuance.Renew:
+		return t.again(ctx, r, func(it issuance.Item, now time.Time) (issuance.Item, error) {
+			if it.Cert == nil {
+				return it, issuance.ErrState
+			}
+			return it.Renew(it.Cert.Window, now)
+		})
 	default:
 		return t.remove(ctx, r)
 	}
@@ -81,16 +88,17 @@ func (t *term) conflict(it issuance.Item) (name string, other bool) {
 	return "", false
 }
 
-// retry gives items that wait or are parked another chance now.
-func (t *term) retry(ctx context.Context, r issuance.Request) error {
+// again takes a step with items that begins their work anew; those of which the
+// state does not allow it are left alone.
+func (t *term) again(ctx context.Context, r issuance.Request, step func(issuance.Item, time.Time) (issuance.Item, error)) error {
 	now := time.Now()
 	var items []issuance.Item
 	for _, it := range t.named(r) {
 		if t.ends[it.ID()] != nil {
 			continue // it is tried now: twice at a time would be two orders
 		}
-		if again, err := it.Retry(now); err == nil {
-			items = append(items, again)
+		if next, err := step(it, now); err == nil {
+			items = append(items, next)
 		}
 	}
 	if err := t.store.PutItems(ctx, items, t.session); err != nil {

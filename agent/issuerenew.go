@@ -10,20 +10,22 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
 )
 
-// How often a CA is asked for renewal windows that it did not give, and how soon
-// after a certificate was obtained or this node began to lead.
+// When a CA is asked for a renewal window: first soon after a certificate was
+// obtained or this node began to lead, again after a failure, and after an answer
+// as the CA says.
 const (
-	windowRetry = 6 * time.Hour
 	windowSoon  = 10 * time.Second
-	lookers     = 8 // asked at a time
+	windowRetry = time.Minute
+	windowLate  = 6 * time.Hour // the longest wait after failures in a row
+	lookers     = 8             // asked at a time
 )
 
 // checkAt is when to ask for an item's renewal window.
-func checkAt(it issuance.Item, now time.Time) time.Time {
+func (t *term) checkAt(it issuance.Item, now time.Time) time.Time {
 	if w := it.Cert.Window; w != nil {
 		return w.Check
 	}
-	return now.Add(windowSoon + time.Duration(rand.Float64()*float64(windowSoon))) //nolint:gosec // spreads requests
+	return now.Add(t.rules.soon + time.Duration(rand.Float64()*float64(t.rules.soon))) //nolint:gosec // spreads requests
 }
 
 // look asks for the renewal windows that are due, and says when the next one is.
@@ -53,7 +55,8 @@ func (t *term) look(ctx context.Context, now time.Time) time.Time {
 	return next
 }
 
-// window asks the CA of a certificate when to renew it, and journals the answer.
+// window asks the CA of a certificate when to renew it. The answer is not written
+// here, because an attempt at the item may begin meanwhile.
 func (t *term) window(ctx context.Context, it issuance.Item) outcome {
 	o := outcome{item: it, before: it}
 	client, err := t.clients.of(ctx, it.Cert.CA)
@@ -75,27 +78,34 @@ func (t *term) window(ctx context.Context, it issuance.Item) outcome {
 	}
 	c := *it.Cert
 	c.Window = &w
-	return t.put(ctx, o, func(time.Time) (issuance.Item, error) {
-		return it.Renew(&w, issuance.RenewBy(it.ID(), c, now))
-	})
+	o.item, o.err = it.Renew(&w, issuance.RenewBy(it.ID(), c, now))
+	return o
 }
 
 // errWindow is a window that ends before it begins.
 var errWindow = errors.New("the CA's renewal window is none")
 
-// looked plans with what a CA said about a renewal.
-func (t *term) looked(o outcome) {
+// looked journals what a CA said about a renewal, and plans with it.
+func (t *term) looked(ctx context.Context, o outcome) error {
 	t.looking--
 	id := o.before.ID()
 	now := time.Now()
 	it, known := t.planner.Item(id)
 	switch {
-	case !known || it.State != issuance.Issued || it.Cert.Bundle != o.before.Cert.Bundle:
+	case !known || t.ends[id] != nil || it.State != issuance.Issued || it.Cert.Bundle != o.before.Cert.Bundle:
+		// It was removed, is being renewed, or was.
 	case errors.Is(o.err, issuer.ErrNoRenewalInfo):
 	case o.err != nil:
-		t.log.Debug("no renewal window", "names", it.String(), "next", windowRetry, "err", o.err)
-		t.checks.Set(id, now.Add(windowRetry))
+		t.silent[id]++
+		wait := min(windowRetry<<min(t.silent[id]-1, 10), windowLate)
+		t.log.Debug("no renewal window", "names", it.String(), "next", wait, "err", o.err)
+		t.checks.Set(id, now.Add(wait))
 	default:
+		if err := t.store.PutItems(ctx, []issuance.Item{o.item}, t.session); err != nil {
+			return err
+		}
+		delete(t.silent, id)
 		t.set(o.item, now)
 	}
+	return nil
 }

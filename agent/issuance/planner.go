@@ -90,7 +90,7 @@ func (p *Planner) Next(now time.Time) (it Item, wait time.Time, ok bool) {
 	for len(p.now) > 0 {
 		id := p.now[0]
 		p.now = p.now[1:]
-		if it, ok := p.hand(id); ok {
+		if it, ok := p.hand(id, now); ok {
 			return it, time.Time{}, true
 		}
 	}
@@ -113,7 +113,7 @@ func (p *Planner) turn(now time.Time) (Item, bool) {
 		if !ok {
 			break
 		}
-		it, known := p.hand(id)
+		it, known := p.hand(id, now)
 		if !known {
 			continue
 		}
@@ -128,11 +128,11 @@ func (p *Planner) turn(now time.Time) (Item, bool) {
 	return Item{}, false
 }
 
-// hand gives an item out, unless it was removed or is worked on.
-func (p *Planner) hand(id string) (Item, bool) {
+// hand gives an item out, unless it was removed, put off or is worked on.
+func (p *Planner) hand(id string, now time.Time) (Item, bool) {
 	delete(p.queued, id)
 	it, ok := p.items[id]
-	if !ok || p.busy[id] {
+	if !ok || p.busy[id] || !it.Due(now) {
 		return Item{}, false
 	}
 	p.busy[id] = true

@@ -139,6 +139,23 @@ func TestDelayedItemsWait(t *testing.T) {
 	}
 }
 
+func TestAnItemPutOffInTheQueueWaits(t *testing.T) {
+	ledger := NewLedger(Limits{Orders: Limit{1, time.Hour}}, nil)
+	ledger.Take(item(t, "www.other.com"), t0)
+	p := NewPlanner(ledger)
+	now := t0.AddDate(0, 0, 80)
+	done := issued(t, 90, "www.a.com")
+	p.Set(done, now) // due
+	later := must(t)(done.Renew(nil, now.AddDate(0, 0, 1)))
+	p.Set(later, now)
+	if it, wait, ok := p.Next(now); ok || !wait.Equal(now.AddDate(0, 0, 1)) {
+		t.Errorf("Next() = %v, wait %s, %v, want nothing for a day", it.Names, wait.Sub(now), ok)
+	}
+	if _, _, ok := p.Next(now.AddDate(0, 0, 1)); !ok {
+		t.Error("Next() a day later has nothing")
+	}
+}
+
 func TestNextHandsOutAnItemOnce(t *testing.T) {
 	p := NewPlanner(NewLedger(Limits{}, nil))
 	it := item(t, "a.test")

@@ -17,6 +17,7 @@ const (
 	Remove Verb = "remove" // and stop serving the names
 	Forget Verb = "forget" // no more renewals; the certificate stays
 	Retry  Verb = "retry"
+	Renew  Verb = "renew" // now, whatever the CA has suggested
 )
 
 // MaxWishes is how many certificates one request asks for at most; more are
@@ -84,7 +85,7 @@ func DecodeRequest(b []byte) (Request, error) {
 
 func (r Request) check() error {
 	switch {
-	case r.Do != Add && r.Do != Remove && r.Do != Forget && r.Do != Retry:
+	case !slices.Contains([]Verb{Add, Remove, Forget, Retry, Renew}, r.Do):
 		return fmt.Errorf("%w: unknown verb %q", ErrItem, r.Do)
 	case len(r.Wishes) == 0 || len(r.Wishes) > MaxWishes:
 		return fmt.Errorf("%w: %d certificates, want 1 to %d", ErrItem, len(r.Wishes), MaxWishes)

@@ -51,7 +51,7 @@ func domainRetry(c *cli.Context) error {
 			return explainDomain(c, nil, err)
 		}
 	}
-	return printRetried(c, list, alone)
+	return printAgain(c, "tried again", list, alone)
 }
 
 // domainsToRetry are the certificates of the names that are given, or all.
@@ -64,21 +64,21 @@ func domainsToRetry(c *cli.Context, con *agent.Console, entries []domainEntry) (
 	return list, explainDomain(c, eachName(entries), err)
 }
 
-// domainsRetried is what `domain retry` has done.
-type domainsRetried struct {
-	Retried []agent.DomainStatus `json:"retried"` // as they were before
-	Alone   []agent.DomainStatus `json:"left_alone,omitempty"`
+// domainsAgain is what `domain retry` and `domain renew` have begun.
+type domainsAgain struct {
+	Begun []agent.DomainStatus `json:"begun"` // as they were before
+	Alone []agent.DomainStatus `json:"left_alone,omitempty"`
 }
 
-func printRetried(c *cli.Context, list, alone []agent.DomainStatus) error {
+func printAgain(c *cli.Context, what string, list, alone []agent.DomainStatus) error {
 	if c.String("format") == "json" {
-		return printJSON(c.App.Writer, domainsRetried{list, alone})
+		return printJSON(c.App.Writer, domainsAgain{list, alone})
 	}
 	var lines []string
 	for _, d := range alone {
 		lines = append(lines, fmt.Sprintf("left alone: %s is %s", strings.Join(d.Names, " "), d.State))
 	}
-	return printLines(c.App.Writer, append(most(lines), "tried again: "+count(len(list), "certificate"))...)
+	return printLines(c.App.Writer, append(most(lines), what+": "+count(len(list), "certificate"))...)
 }
 
 // firstNames names certificates.
