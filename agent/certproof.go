@@ -224,7 +224,7 @@ func (f *certFollower) resume(ctx context.Context) {
 	}
 	var c handlers.CertChange
 	for name, t := range f.ledger.Trials {
-		if t.Reload && !(active.Good && t.At.Before(active.MadeAt)) {
+		if t.Reload && (!active.Good || !t.At.Before(active.MadeAt)) {
 			c.Replaced = append(c.Replaced, name)
 		}
 	}
