@@ -86,7 +86,7 @@ func entryOf(name string, hash fleet.Hash) fleet.Entry {
 	return fleet.Entry{Name: name, Bundle: hash, Removed: hash.IsZero()}
 }
 
-// ifStill calls do if the name has this bundle, and lets no news in meanwhile:
+// ifStill calls do if the name has this bundle and may be served with it, and lets no news in meanwhile:
 // whoever brings some finds done what do did.
 func (d *directory) ifStill(name string, hash fleet.Hash, do func() error) error {
 	d.mu.RLock()
