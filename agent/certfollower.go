@@ -45,6 +45,9 @@ type certFollower struct {
 	suspects *suspects
 	edits    *edits
 
+	after aftermath
+	use   certUse // what nginx did with certificates when that was looked at last
+
 	mail      mailbox[store.HeadRecord]
 	head      inventory.Head
 	todo      map[string]fleet.Hash // names whose files are not yet as wanted, with the bundle; zero: to be dropped
@@ -98,6 +101,7 @@ func (f *certFollower) Run(ctx context.Context) error {
 		case <-f.proof.told:
 			f.judge()
 		case <-f.refused.wake:
+			f.conclude(ctx) // so that it is known what names go back to
 			f.refuse(f.refused.take())
 		case <-timer.C:
 			if again := f.mending.again; !again.IsZero() && !time.Now().Before(again) {
@@ -105,6 +109,7 @@ func (f *certFollower) Run(ctx context.Context) error {
 			}
 		}
 		f.act(ctx)
+		f.finish(ctx)
 		f.collect()
 		f.evict()
 		timer.Reset(max(time.Until(f.nextTime()), 0))
@@ -121,7 +126,7 @@ func (f *certFollower) demanded() <-chan struct{} {
 
 func (f *certFollower) nextTime() time.Time {
 	next := f.next
-	for _, t := range []time.Time{f.waste, f.mending.again} {
+	for _, t := range []time.Time{f.waste, f.mending.again, f.after.due} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -204,7 +209,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 		f.known.ready(true)
 		return nil
 	}
-	recs, bad, err := f.store.Shards(ctx, numbers)
+	recs, bad, err := f.store.ShardsOf(ctx, rec.Head, numbers)
 	if err != nil {
 		return []fleet.Problem{{Code: "inventory-unread", Severity: fleet.Warning, Message: err.Error()}}
 	}
@@ -225,7 +230,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 	for _, r := range whole {
 		copies[shardCopy(r.Shard.Number)] = r.Sealed
 	}
-	if err := f.renderer.SaveInventory(copies); err != nil {
+	if err := f.renderer.SaveInventorySoon(copies); err != nil {
 		return append(problems, unsaved(err))
 	}
 	for _, r := range whole {
@@ -234,12 +239,9 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 	if len(problems) > 0 || slices.ContainsFunc(numbers, func(n int) bool { return len(f.lost[n]) > 0 }) {
 		return problems
 	}
-	if err := f.renderer.SaveInventory(map[string][]byte{headCopy: rec.Sealed}); err != nil {
-		return []fleet.Problem{unsaved(err)}
-	}
+	f.after.follow(rec.Sealed)
 	f.head, f.target = rec.Head, nil
 	f.known.ready(true)
-	f.publish()
 	return nil
 }
 

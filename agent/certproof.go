@@ -222,6 +222,7 @@ func (f *certFollower) resume(ctx context.Context) {
 	if active.Good {
 		f.proof.release(active.MadeAt)
 	}
+	f.after.note(f.unfinished(), nil, nil, true)
 	var c handlers.CertChange
 	for name, t := range f.ledger.Trials {
 		if t.Reload && (!active.Good || !t.At.Before(active.MadeAt)) {

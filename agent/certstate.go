@@ -60,7 +60,7 @@ func (f *certFollower) load(ctx context.Context) error {
 	}
 	f.missAll()
 	f.publish()
-	f.known.ready(f.head.Epoch > 0 && f.head.Shards == head.Shards)
+	f.known.ready(f.head.Epoch > 0 && len(inventory.Changed(f.head, head)) == 0)
 	if f.demand != nil {
 		f.demand.recount()
 	}
@@ -97,7 +97,7 @@ func (f *certFollower) settle(flips map[string]fleet.Hash, dropped []string, err
 		f.todo = map[string]fleet.Hash{} // a map never shrinks
 	}
 	f.litter()
-	f.publish()
+	f.view.count(f.served.count())
 }
 
 // litter notes that there may be bundles to collect. What has been waiting is
@@ -117,8 +117,8 @@ func (f *certFollower) publish() {
 
 // collect removes bundles that nothing has named for long enough.
 func (f *certFollower) collect() {
-	if f.waste.IsZero() || time.Now().Before(f.waste) {
-		return
+	if f.waste.IsZero() || time.Now().Before(f.waste) || !f.after.due.IsZero() {
+		return // what is left to be done may name more of them
 	}
 	f.waste = time.Time{}
 	f.collected = time.Now()

@@ -56,7 +56,13 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	}
 	f.log.Info("certificates followed", "epoch", f.head.Epoch, "added", len(change.Added), "replaced", len(change.Replaced),
 		"dropped", len(change.Dropped), "waiting", len(f.todo), "took", time.Since(began).Round(time.Microsecond), "err", err)
-	f.try(ctx, flips, before, f.tell(ctx, change))
+	if len(flips) < bulk {
+		f.after.note(flips, before, change.Dropped, f.hasty(flips))
+	} else {
+		f.conclude(ctx)
+		f.try(ctx, flips, before, f.tell(ctx, change))
+		f.publish()
+	}
 	return f.failures(failed, setErr, dropErr)
 }
 
@@ -68,5 +74,6 @@ func (f *certFollower) tell(ctx context.Context, c handlers.CertChange) certUse 
 	slices.Sort(c.Added)
 	slices.Sort(c.Replaced)
 	slices.Sort(c.Dropped)
-	return f.changed(ctx, c)
+	f.use = f.changed(ctx, c)
+	return f.use
 }

@@ -74,8 +74,8 @@ var (
 	optionPattern  = regexp.MustCompile(`--(prefix|conf-path|user|group)=('[^']*'|\S+)`)
 )
 
-// build asks the binary.
-func (r *Renderer) build(ctx context.Context) (build, error) {
+// askBuild asks the binary.
+func (r *Renderer) askBuild(ctx context.Context) (build, error) {
 	out, err := r.nginx(ctx, "-V")
 	if err != nil {
 		return build{}, fmt.Errorf("ask nginx for its version: %w", err)

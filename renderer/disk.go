@@ -93,6 +93,22 @@ func replaceFile(path string, data []byte, perm fs.FileMode) (err error) {
 	return f.CloseAtomicallyReplace()
 }
 
+// replaceSoon replaces path by rename, durable whenever the system gets to it.
+func replaceSoon(path string, data []byte, perm fs.FileMode) error {
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	err := os.WriteFile(temp, data, perm)
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err == nil {
+		return nil
+	}
+	if gone := os.Remove(temp); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
+}
+
 // flip points the symlink link at target, both names in dir, with one rename.
 func flip(dir, link, target string) error {
 	temp := filepath.Join(dir, linkPrefix+link)
@@ -118,17 +134,19 @@ func unlink(dir, link string) error {
 
 // syncDir makes renames inside dir durable (renameio does not).
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := d.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("sync folder: %w", err), d.Close())
-	}
-	if err := d.Close(); err != nil {
+	if err := syncFile(dir); err != nil {
 		return fmt.Errorf("sync folder: %w", err)
 	}
 	return nil
+}
+
+// syncFile makes a file or a folder durable that is there.
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // checkTmpfs refuses a folder whose files would reach a disk (statfs(2)).

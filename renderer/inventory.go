@@ -20,6 +20,31 @@ const (
 // Consul: names are "head" or the number of a shard. Each is replaced by
 // rename; after an error some of them may be the former ones.
 func (r *Renderer) SaveInventory(records map[string][]byte) error {
+	write := writeFiles
+	if len(records) < syncfsAt {
+		write = writeEach
+	}
+	return r.saveInventory(records, write)
+}
+
+// SaveInventorySoon is SaveInventory without waiting for the disk, if there are
+// few: a power failure before SyncInventory may damage them.
+func (r *Renderer) SaveInventorySoon(records map[string][]byte) error {
+	if len(records) >= syncfsAt {
+		return r.SaveInventory(records)
+	}
+	return r.saveInventory(records, func(dir string, records map[string][]byte, perm fs.FileMode) error {
+		for name, sealed := range records {
+			r.unsynced[name] = true
+			if err := replaceSoon(filepath.Join(dir, name), sealed, perm); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (r *Renderer) saveInventory(records map[string][]byte, write func(string, map[string][]byte, fs.FileMode) error) error {
 	for name, sealed := range records {
 		if !isInventory(name) {
 			return fmt.Errorf("save inventory: no record is named %.40q", name)
@@ -30,14 +55,30 @@ func (r *Renderer) SaveInventory(records map[string][]byte) error {
 	}
 	r.certs.Lock()
 	defer r.certs.Unlock()
-	write := writeFiles
-	if len(records) < syncfsAt {
-		write = writeEach
-	}
 	if err := write(r.cfg.inventoryDir(), records, 0o600); err != nil {
 		return fmt.Errorf("save inventory: %w", err)
 	}
 	r.step(StepInventorySaved)
+	return nil
+}
+
+// SyncInventory makes durable what SaveInventorySoon has kept.
+func (r *Renderer) SyncInventory() error {
+	r.certs.Lock()
+	defer r.certs.Unlock()
+	if len(r.unsynced) == 0 {
+		return nil
+	}
+	for name := range r.unsynced {
+		err := syncFile(filepath.Join(r.cfg.inventoryDir(), name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // one that others have removed is read afresh
+			return fmt.Errorf("sync inventory: %w", err)
+		}
+	}
+	if err := syncDir(r.cfg.inventoryDir()); err != nil {
+		return fmt.Errorf("sync inventory: %w", err)
+	}
+	clear(r.unsynced)
 	return nil
 }
 

@@ -85,14 +85,17 @@ func (r *Renderer) setLive(name string, hash fleet.Hash) error {
 func (r *Renderer) replace(path, target string) error {
 	// The name of the domain would be too long with a prefix.
 	temp := filepath.Join(filepath.Dir(path), linkPrefix)
-	if err := os.RemoveAll(temp); err != nil {
-		return err
+	err := os.Symlink(target, temp)
+	if errors.Is(err, fs.ErrExist) { // left by one that failed
+		if err = os.RemoveAll(temp); err == nil {
+			err = os.Symlink(target, temp)
+		}
 	}
-	if err := os.Symlink(target, temp); err != nil {
+	if err != nil {
 		return err
 	}
 	r.step(StepLinkMade)
-	err := os.Rename(temp, path)
+	err = os.Rename(temp, path)
 	if err == nil {
 		return nil
 	}

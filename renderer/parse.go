@@ -24,9 +24,9 @@ type config struct {
 	main    string
 }
 
-// parse reads the configuration through its includes. What it cannot read
+// parseAll reads the configuration through its includes. What it cannot read
 // stays out and is listed in payload.Errors: nginx -t is the judge, not this.
-func (r *Renderer) parse() (*config, error) {
+func (r *Renderer) parseAll() (*config, error) {
 	p, err := crossplane.Parse(r.cfg.ConfigFile, parseOptions())
 	if err != nil {
 		return nil, fmt.Errorf("parse nginx configuration: %w", err)

@@ -21,6 +21,9 @@ type Renderer struct {
 	prober Prober
 	lock   *os.File
 
+	built  remembered[build]
+	parsed remembered[*config] // never changed in place
+
 	mu           sync.Mutex // one change at a time
 	warnedMirror bool       // the fallback without a mirror was logged
 	prefix       string     // option -p of the last master seen; "" without one
@@ -29,6 +32,8 @@ type Renderer struct {
 	certs   sync.Mutex               // one change of the certificates at a time; taken after mu
 	group   *int                     // of nginx's workers; nil if not yet known
 	orphans map[fleet.Hash]time.Time // bundles without a name, since when
+
+	unsynced map[string]bool // copies of the inventory that are not durable yet
 }
 
 // New prepares the folders and takes the lock on them: StateDir 0750,
@@ -47,7 +52,7 @@ func New(cfg Config, p Prober) (*Renderer, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("use configuration: %w", err)
 	}
-	r := &Renderer{cfg: cfg, prober: p, orphans: map[fleet.Hash]time.Time{}}
+	r := &Renderer{cfg: cfg, prober: p, orphans: map[fleet.Hash]time.Time{}, unsynced: map[string]bool{}}
 	if err := r.open(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

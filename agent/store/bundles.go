@@ -15,9 +15,7 @@ import (
 // when it was asked for lately. ErrMissing if one of the two is not there,
 // ErrRecord if it is refused or is not what the hash says.
 func (s *Store) Bundle(ctx context.Context, hash fleet.Hash) (bundle.Bundle, error) {
-	q, cancel := read(ctx)
-	defer cancel()
-	pair, _, err := s.find(bundlePath(hash), q)
+	pair, err := s.findImmutable(ctx, bundlePath(hash))
 	if err != nil {
 		return bundle.Bundle{}, err
 	}
@@ -29,11 +27,17 @@ func (s *Store) Bundle(ctx context.Context, hash fleet.Hash) (bundle.Bundle, err
 // what ends the reading. All of them are in memory at once: the caller bounds
 // their number.
 func (s *Store) Bundles(ctx context.Context, hashes []fleet.Hash) (map[fleet.Hash]bundle.Bundle, map[fleet.Hash]error, error) {
+	good, bad := map[fleet.Hash]bundle.Bundle{}, map[fleet.Hash]error{}
+	if len(hashes) == 1 {
+		if b, err := s.Bundle(ctx, hashes[0]); err == nil {
+			good[hashes[0]] = b
+			return good, bad, nil
+		}
+	}
 	paths := make([]string, len(hashes))
 	for i, hash := range hashes {
 		paths[i] = bundlePath(hash)
 	}
-	good, bad := map[fleet.Hash]bundle.Bundle{}, map[fleet.Hash]error{}
 	chain := s.chainOnce(ctx)
 	err := s.getAll(ctx, paths, func(i int, pair *api.KVPair, err error) {
 		var b bundle.Bundle

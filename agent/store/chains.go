@@ -50,9 +50,7 @@ func (s *Store) chain(ctx context.Context, hash fleet.Hash) ([][]byte, error) {
 	if chain, ok := s.chains.get(hash); ok {
 		return chain, nil
 	}
-	q, cancel := read(ctx)
-	defer cancel()
-	pair, _, err := s.find(chainPath(hash), q)
+	pair, err := s.findImmutable(ctx, chainPath(hash))
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/hashicorp/consul/api"
@@ -21,6 +22,9 @@ const (
 // order, with its record or why there is none: ErrMissing if Consul vouches for
 // that, ErrDenied. The error is for what ends the reading.
 func (s *Store) getAll(ctx context.Context, paths []string, each func(i int, pair *api.KVPair, err error)) error {
+	if len(paths) == 1 {
+		return s.getOne(ctx, paths[0], func(pair *api.KVPair, err error) { each(0, pair, err) })
+	}
 	size := firstGets
 	for from := 0; from < len(paths); {
 		batch := paths[from:min(from+size, len(paths))]
@@ -39,6 +43,16 @@ func (s *Store) getAll(ctx context.Context, paths []string, each func(i int, pai
 		from += len(batch)
 		size = min(max(answerSize/largest, 1), maxGets)
 	}
+	return nil
+}
+
+// getOne is getAll for one key.
+func (s *Store) getOne(ctx context.Context, path string, each func(pair *api.KVPair, err error)) error {
+	pair, err := s.findWith(ctx, path, read)
+	if err != nil && !errors.Is(err, ErrMissing) && !errors.Is(err, ErrDenied) {
+		return err
+	}
+	each(pair, err)
 	return nil
 }
 

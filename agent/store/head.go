@@ -22,13 +22,13 @@ func (r HeadRecord) version() version { return version{r.Index, r.Sealed} }
 func (s *Store) Head(ctx context.Context) (HeadRecord, error) {
 	q, cancel := read(ctx)
 	defer cancel()
-	rec, _, err := s.getHead(q)
+	rec, _, err := s.getHead(q) //nolint:contextcheck // q has it
 	return rec, err
 }
 
 // getHead reads the head; the metadata is nil if Consul gave no usable answer.
 func (s *Store) getHead(q *api.QueryOptions) (HeadRecord, *api.QueryMeta, error) {
-	pair, meta, err := s.find(headPath, q)
+	pair, meta, err := s.findSealed(headPath, q)
 	if err != nil {
 		return HeadRecord{}, meta, err
 	}

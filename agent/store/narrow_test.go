@@ -110,7 +110,8 @@ func TestShortAnswersHideNoCertificates(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			proxy := testkit.FaultProxy(t, testkit.SharedConsul(t).Addr)
-			proxy.Set(testkit.Rule{Path: test.path, Fault: test.fault})
+			shard := "/v1/kv/" + w.key(shardKey("a.example.com"))
+			proxy.Set(testkit.Rule{Path: test.path, Fault: test.fault}, testkit.Rule{Path: shard, Fault: test.fault})
 			broken := w.at(t, proxy.Addr, "")
 			for _, e := range []store.Edit{put(certificate(t, "b.example.com")), remove("a.example.com")} {
 				got, err := broken.EditInventory(t.Context(), e, "", nil)

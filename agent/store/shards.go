@@ -45,6 +45,20 @@ func (s *Store) Shards(ctx context.Context, numbers []int) ([]ShardRecord, map[i
 	return records, bad, nil
 }
 
+// ShardsOf is Shards for one who has read this head, with less work for Consul's
+// leader where that gives a shard as new as the head says.
+func (s *Store) ShardsOf(ctx context.Context, head inventory.Head, numbers []int) ([]ShardRecord, map[int]error, error) {
+	if len(numbers) == 1 {
+		n := numbers[0]
+		if pair, err := s.findWith(ctx, shardPath(n), readSoon); err == nil {
+			if rec, err := s.shardOf(n, pair); err == nil && rec.Shard.Epoch >= head.Shards[n] {
+				return []ShardRecord{rec}, map[int]error{}, nil
+			}
+		}
+	}
+	return s.Shards(ctx, numbers)
+}
+
 func (s *Store) shardOf(number int, pair *api.KVPair) (ShardRecord, error) {
 	shard, err := s.OpenShard(number, pair.Value)
 	if err != nil {

@@ -54,7 +54,13 @@ func Open(cfg Config, kr *seal.Keyring) (*Store, error) {
 	if kr == nil {
 		return nil, errors.New("open store: no keyring")
 	}
-	client, err := api.NewClient(clientConfig(cfg))
+	conf := clientConfig(cfg)
+	var err error
+	if conf.HttpClient, err = api.NewHttpClient(conf.Transport, conf.TLSConfig); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	conf.HttpClient.Transport = rawTransport{conf.HttpClient.Transport}
+	client, err := api.NewClient(conf)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -109,6 +115,15 @@ func transport() *http.Transport {
 		IdleConnTimeout:       90 * time.Second,
 		Proxy:                 http.ProxyFromEnvironment,
 	}
+}
+
+// readSoon is the options of a bounded read that may miss the last writes, which
+// proves neither that something is missing nor that it is the newest: it spares
+// Consul's leader to ask the other servers whether it still leads.
+func readSoon(ctx context.Context) (*api.QueryOptions, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	var q api.QueryOptions
+	return q.WithContext(ctx), cancel
 }
 
 // read is the options of a bounded read that sees every write that was

@@ -116,7 +116,7 @@ func (w world) inventoryOf(tb testing.TB, n int) []string {
 // TestChangeOnTheWire follows single changes as a node does: the head it
 // blocks on, the shard, the bundle.
 func TestChangeOnTheWire(t *testing.T) {
-	const most = 12 << 10
+	const most = 10 << 10
 	for _, n := range []int{1000, 100_000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			if testing.Short() && n > 1000 {

@@ -145,6 +145,16 @@ func (s *ConsulServer) Thaw(tb TB) {
 	s.with(tb, func(p *process) error { return p.signal(syscall.SIGCONT) })
 }
 
+// PID is the server's process; 0 if it does not run.
+func (s *ConsulServer) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil || !s.proc.running() {
+		return 0
+	}
+	return s.proc.pid
+}
+
 // Log is the end of the server's log.
 func (s *ConsulServer) Log() string { return tail(s.log) }
 

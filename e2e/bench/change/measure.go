@@ -100,7 +100,7 @@ func (s *scene) once(ctx context.Context) (t taken, err error) {
 // series makes the changes that the figure's costs are of.
 func (s *scene) series(ctx context.Context, o options, f *figure) error {
 	began, sent := time.Now(), s.wire.read.Load()
-	cpu, err := cpuTime(s.proc.PID())
+	cpu, err := lab.CPUTime(s.proc.PID())
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (s *scene) series(ctx context.Context, o options, f *figure) error {
 			return err
 		}
 	}
-	used, err := cpuTime(s.proc.PID())
+	used, err := lab.CPUTime(s.proc.PID())
 	f.bytes, f.cpu = s.wire.read.Load()-sent, used-cpu
 	return err
 }
@@ -149,14 +149,14 @@ func (s *scene) written(ctx context.Context, o options, dir string) (int, error)
 
 // idle is the share of a core that the contestant uses while nothing changes.
 func (s *scene) idle(ctx context.Context, d time.Duration) (float64, error) {
-	before, err := cpuTime(s.proc.PID())
+	before, err := lab.CPUTime(s.proc.PID())
 	if err != nil {
 		return 0, err
 	}
 	if err := sleep(ctx, d); err != nil {
 		return 0, err
 	}
-	after, err := cpuTime(s.proc.PID())
+	after, err := lab.CPUTime(s.proc.PID())
 	return (after - before).Seconds() / d.Seconds(), err
 }
 

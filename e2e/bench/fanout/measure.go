@@ -18,13 +18,15 @@ import (
 const (
 	startLimit  = 3 * time.Minute // for all nodes to have all certificates
 	changeLimit = 30 * time.Second
-	look        = 2 * time.Millisecond
+	look        = 5 * time.Millisecond
 )
 
 // figure is how long it took, of all nodes and changes.
 type figure struct {
 	watchers int
 	took     []time.Duration // sorted
+	agent    time.Duration   // CPU of one node for one change, with what comes after the files
+	consul   time.Duration   // that of Consul for one node and change
 }
 
 func (f figure) at(percent int) time.Duration {
@@ -33,8 +35,8 @@ func (f figure) at(percent int) time.Duration {
 
 // String is the figure's line.
 func (f figure) String() string {
-	return fmt.Sprintf("bench=fanout who=tlsfleet watchers=%d p50_ms=%.1f p99_ms=%.1f n=%d", f.watchers,
-		float64(f.at(50))/float64(time.Millisecond), float64(f.at(99))/float64(time.Millisecond), len(f.took))
+	return fmt.Sprintf("bench=fanout who=tlsfleet watchers=%d p50_ms=%.1f p99_ms=%.1f cpu_us=%d consul_us=%d n=%d", f.watchers,
+		float64(f.at(50))/float64(time.Millisecond), float64(f.at(99))/float64(time.Millisecond), f.agent.Microseconds(), f.consul.Microseconds(), len(f.took))
 }
 
 // measure starts the nodes and makes the changes.
@@ -61,9 +63,22 @@ func measure(ctx context.Context, p *lab.Program, o options) (figure, error) {
 		}
 	}
 	f := figure{watchers: o.watchers}
+	var spent cpu
 	for round := range o.rounds + 1 {
 		if err := pause(ctx, o.pause); err != nil {
 			return f, err
+		}
+		if round == 1 {
+			if spent, err = cpuNow(server.PID()); err != nil {
+				return f, err
+			}
+			if o.profile != "" {
+				stop, err := profile(o.profile)
+				if err != nil {
+					return f, err
+				}
+				defer stop()
+			}
 		}
 		name := fmt.Sprintf("n%d.test", round%o.names)
 		hash, err := s.change(ctx, name)
@@ -78,8 +93,13 @@ func measure(ctx context.Context, p *lab.Program, o options) (figure, error) {
 			f.took = append(f.took, took...)
 		}
 	}
+	if err := pause(ctx, o.pause); err != nil {
+		return f, err
+	}
+	now, err := cpuNow(server.PID())
+	f.agent, f.consul = (now.self-spent.self)/time.Duration(len(f.took)), (now.consul-spent.consul)/time.Duration(len(f.took))
 	slices.Sort(f.took)
-	return f, nil
+	return f, err
 }
 
 // nodes are the folders with the links of each node.

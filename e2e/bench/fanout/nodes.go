@@ -75,19 +75,31 @@ func blocks(text []byte) [][]byte {
 	return all
 }
 
-// startNodes starts the agents; they end with p.
-func startNodes(ctx context.Context, p *lab.Program, o options, consul string, s *source) (nodes, error) {
-	nginx := testkit.NewNginx(p, testkit.NginxOptions{})
+// folder is where the nodes keep their state.
+func (o options) folder(p *lab.Program, memory string) (string, error) {
+	if o.dir == "" {
+		return filepath.Join(memory, "state"), nil
+	}
 	root, err := os.MkdirTemp(o.dir, "tlsfleet-")
 	if err != nil {
-		return nil, fmt.Errorf("make folder: %w", err)
+		return "", fmt.Errorf("make folder: %w", err)
 	}
 	p.Cleanup(func() {
 		if err := os.RemoveAll(root); err != nil {
 			p.Logf("remove folder: %v", err)
 		}
 	})
+	return root, nil
+}
+
+// startNodes starts the agents; they end with p.
+func startNodes(ctx context.Context, p *lab.Program, o options, consul string, s *source) (nodes, error) {
+	nginx := testkit.NewNginx(p, testkit.NginxOptions{})
 	run := testkit.TmpfsDir(p)
+	root, err := o.folder(p, run)
+	if err != nil {
+		return nil, err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	p.Cleanup(func() {
