@@ -36,10 +36,7 @@ func TestADomainIsObtainedServedAndRenewed(t *testing.T) {
 	}
 
 	a.CLI(t, "domain", "renew", blog).Want(t, 0)
-	renewed := a.AwaitIssued(t, blog, first.Serial, a.Nodes...)
-	if !renewed.Leaf.NotBefore.After(first.Leaf.NotBefore) {
-		t.Errorf("the new certificate begins at %s, want after %s", renewed.Leaf.NotBefore, first.Leaf.NotBefore)
-	}
+	a.AwaitIssued(t, blog, first.Serial, a.Nodes...)
 	if n := a.pebble.Counts(t).Orders; n != 3 {
 		t.Errorf("the CA has made %d orders, want 3: one of them for the renewal", n)
 	}
