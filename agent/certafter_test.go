@@ -68,7 +68,7 @@ func TestAftermathIsNotPutOffByWhatFollows(t *testing.T) {
 		began := time.Now()
 		for range 4 {
 			a.note(flips, nil, nil, false)
-			time.Sleep(afterQuiet / 4) //nolint:forbidigo // virtual time
+			<-time.After(afterQuiet / 4)
 		}
 		if got := a.due.Sub(began); got != afterQuiet {
 			t.Errorf("due after %s, want %s", got, afterQuiet)
