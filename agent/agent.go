@@ -95,7 +95,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 			contact: openContact(cfg.StateDir, time.Now()), reprove: cfg.Nginx.ReproveEvery, staleAfter: cfg.Ticket.StaleAfter, ringRead: leadWake.give,
 		},
 		presence: &presence{
-			log: o.Log.Named("presence"), store: st, view: v, wake: reportWake,
+			log: o.Log.Named("presence"), store: st, view: v, problems: probs, wake: reportWake,
 			reg: store.Registration{Node: cfg.Node, Address: cfg.Address, Version: o.Version, TTL: cfg.Consul.ServiceTTL},
 		},
 		lead: &lead{

@@ -49,6 +49,17 @@ func (w *issueWorld) lastTold(name string) notify.Kind {
 	return w.told[name]
 }
 
+// awaitTold waits for a notice, which comes after what it tells of is stored.
+func (w *issueWorld) awaitTold(t *testing.T, name string, want notify.Kind) {
+	t.Helper()
+	testkit.Eventually(t, 30*time.Second, "word of "+name, func() error {
+		if got := w.lastTold(name); got != want {
+			return fmt.Errorf("told of %s: %s, want %s", name, got, want)
+		}
+		return nil
+	})
+}
+
 func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
 	t.Helper()
 	keyring, err := seal.Generate(rand.Reader)
@@ -187,9 +198,7 @@ func TestDomainsAreObtainedRetriedAndEnded(t *testing.T) {
 		t.Errorf("Domain() of a name that leads elsewhere = %+v, want a failed preflight", d)
 	}
 	for name, want := range map[string]notify.Kind{"a.test": notify.Issued, "blocked.test": notify.Parked, "elsewhere.test": notify.Failed} {
-		if got := w.lastTold(name); got != want {
-			t.Errorf("told of %s: %s, want %s", name, got, want)
-		}
+		w.awaitTold(t, name, want)
 	}
 	if n := w.proxy.Seen(http.MethodPost, "/order-plz") - before; n != 3 {
 		t.Errorf("the CA was asked for %d orders, want 3: a failed preflight costs it nothing", n)
@@ -308,9 +317,7 @@ func TestTheCAsWishRenewsACertificate(t *testing.T) {
 		}
 		return nil
 	})
-	if got := w.lastTold(name); got != notify.Renewed {
-		t.Errorf("told of %s: %s, want %s", name, got, notify.Renewed)
-	}
+	w.awaitTold(t, name, notify.Renewed)
 	if d := certificate("calm.test"); d.Serial != calm.Serial {
 		t.Error("an answer without a window has renewed a certificate")
 	}

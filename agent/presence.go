@@ -17,8 +17,10 @@ type presence struct {
 	log   hclog.Logger
 	store *store.Store
 	view  *view
-	reg   store.Registration
-	wake  wake
+
+	problems *problems
+	reg      store.Registration
+	wake     wake
 }
 
 // reportEvery refreshes a report that has not changed, so that its age tells
@@ -70,11 +72,26 @@ func health(r fleet.Report) (healthy bool, note string) {
 	return true, "serving"
 }
 
+// published notes what others cannot read, because the report is where they
+// would look: it shows here, in the status of this host, and in its check.
+func (p *presence) published(err error) {
+	switch {
+	case errors.Is(err, store.ErrNameTaken):
+		p.problems.replace("report", fleet.Problem{Code: "node-name-taken", Severity: fleet.Alarm, Message: err.Error(),
+			Hint: "give each host a name of its own: node in the configuration"})
+	case errors.Is(err, store.ErrDenied):
+		p.problems.replace("report", fleet.Problem{Code: "report-denied", Severity: fleet.Alarm, Message: err.Error(),
+			Hint: "let this node's token write its own report, nodes/<node>"})
+	default:
+		p.problems.replace("report")
+	}
+}
+
 // Report keeps nodes/<node> in KV up to date until ctx ends.
 func (p *presence) Report(ctx context.Context) error {
 	reports := make(chan fleet.Report)
 	kept := make(chan error, 1)
-	go func() { kept <- p.store.KeepReport(ctx, p.reg.Node, p.reg.TTL, reports) }()
+	go func() { kept <- p.store.KeepReport(ctx, p.reg.Node, p.reg.TTL, reports, p.published) }()
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
 	for {

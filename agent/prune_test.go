@@ -37,7 +37,7 @@ func TestTombstonesStayUntilEveryNodeFollowed(t *testing.T) {
 	reports := make(chan fleet.Report)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- st.KeepReport(ctx, "n", 10*time.Second, reports) }()
+	go func() { done <- st.KeepReport(ctx, "n", 10*time.Second, reports, func(error) {}) }()
 	defer func() {
 		stop()
 		if err := <-done; err != nil {

@@ -10,5 +10,6 @@ var (
 	ErrRecord       = errors.New("record refused")                            // wraps the cause from seal or ticket
 	ErrSchema       = errors.New("made by a newer tlsfleet")
 	ErrDenied       = errors.New("the Consul token does not allow it")
+	ErrNameTaken    = errors.New("another agent uses the same node name")
 	ErrUnregistered = errors.New("not registered with the local Consul agent")
 )

@@ -17,13 +17,15 @@ import (
 // lasts, bound to a Consul session of its own with this TTL (at least Consul's
 // session_ttl_min, 10 s): the report is gone within two TTLs after the agent
 // is. A lost session, and a report that somebody removed or spoiled, are made
-// good, at the latest when contact comes back. When ctx ends the report is
+// good, at the latest when contact comes back. published is told how each try
+// to write ended: nil, ErrNameTaken if another host reports under this name,
+// or whatever else keeps it from being written. When ctx ends the report is
 // removed. It returns nil then, and an error before only if it cannot begin.
-func (s *Store) KeepReport(ctx context.Context, node string, ttl time.Duration, reports <-chan fleet.Report) error {
+func (s *Store) KeepReport(ctx context.Context, node string, ttl time.Duration, reports <-chan fleet.Report, published func(error)) error {
 	if err := fleet.CheckName(node); err != nil {
 		return fmt.Errorf("keep report: node: %w", err)
 	}
-	k := &reportKeeper{store: s, node: node, ttl: ttl, reports: reports, edge: s.edge("report not published", "report published again")}
+	k := &reportKeeper{store: s, node: node, ttl: ttl, reports: reports, published: published, edge: s.edge("report not published", "report published again")}
 	select {
 	case r, open := <-reports:
 		if !open {
@@ -55,6 +57,8 @@ type reportKeeper struct {
 	reports <-chan fleet.Report
 	newest  fleet.Report
 	edge    *edge
+
+	published func(error)
 }
 
 // hold publishes under one session, until that is lost or ctx ends.
@@ -101,9 +105,11 @@ func (k *reportKeeper) publish(ctx context.Context, session string, touched <-ch
 		case errors.Is(err, consul.ErrLost):
 			return err
 		case err != nil:
+			k.published(err)
 			k.edge.bad(err)
 			again = time.After(retry.NextBackOff())
 		default:
+			k.published(nil)
 			k.edge.good()
 			retry.Reset()
 		}

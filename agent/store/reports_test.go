@@ -21,16 +21,29 @@ const reportTTL = 2 * time.Second
 
 // keeper is a running KeepReport.
 type keeper struct {
-	reports chan fleet.Report
-	stop    func() // waits for its end
+	reports   chan fleet.Report
+	published chan outcome // the newest
+	stop      func()       // waits for its end
+}
+
+// outcome is how a try to publish ended.
+type outcome struct{ err error }
+
+func (k keeper) told(err error) {
+	select {
+	case <-k.published:
+	default:
+	}
+	k.published <- outcome{err}
 }
 
 func keep(t *testing.T, w world, node string, first fleet.Report) keeper {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	k := keeper{reports: make(chan fleet.Report, 8)}
+	k := keeper{reports: make(chan fleet.Report, 8), published: make(chan outcome, 1)}
 	done := make(chan error, 1)
-	go func() { done <- w.KeepReport(ctx, node, reportTTL, k.reports) }()
+	told := k.told
+	go func() { done <- w.KeepReport(ctx, node, reportTTL, k.reports, told) }()
 	k.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -158,6 +171,37 @@ func TestKeepReportTakesOverFromKilledAgent(t *testing.T) {
 	}
 }
 
+// TestKeepReportLeavesAnotherHostsReport has two hosts with one node name.
+func TestKeepReportLeavesAnotherHostsReport(t *testing.T) {
+	w := shared(t)
+	if _, err := w.client.Catalog().Register(&api.CatalogRegistration{Node: "other-host", Address: "127.0.0.9"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	theirs, _, err := w.client.Session().CreateNoChecks(&api.SessionEntry{
+		Node: "other-host", TTL: "60s", Behavior: api.SessionBehaviorDelete, LockDelay: time.Millisecond,
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := &api.KVPair{Key: w.key("nodes/twin"), Value: []byte("theirs"), Session: theirs}
+	if ok, _, err := w.client.KV().Acquire(pair, nil); err != nil || !ok {
+		t.Fatalf("Acquire() = %t, %v", ok, err)
+	}
+	k := keep(t, w, "twin", report("twin", 1))
+	if got := <-k.published; !errors.Is(got.err, store.ErrNameTaken) {
+		t.Errorf("published told %v, want %v", got.err, store.ErrNameTaken)
+	}
+	got, _, err := w.client.KV().Get(pair.Key, nil)
+	if err != nil || got == nil || string(got.Value) != "theirs" {
+		t.Errorf("Get() = %v, %v, want the other host's report untouched", got, err)
+	}
+	if _, err := w.client.Session().Destroy(theirs, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.await(t, "the report once the name is free", seen("twin", 1))
+	testkit.Eventually(t, soon, "word that it is published", func() error { return (<-k.published).err })
+}
+
 func TestKeepReportSurvivesConsulRestart(t *testing.T) {
 	server := testkit.Consul(t, testkit.ConsulDev(), testkit.ConsulSessionTTLMin(time.Second))
 	w := newWorld(t, server.Addr, "")
@@ -171,7 +215,7 @@ func TestKeepReportSurvivesConsulRestart(t *testing.T) {
 
 func TestKeepReportRefuses(t *testing.T) {
 	w := shared(t)
-	if err := w.KeepReport(t.Context(), "a/b", reportTTL, nil); !errors.Is(err, fleet.ErrName) {
+	if err := w.KeepReport(t.Context(), "a/b", reportTTL, nil, nil); !errors.Is(err, fleet.ErrName) {
 		t.Errorf("KeepReport() of node a/b = %v, want %v", err, fleet.ErrName)
 	}
 }

@@ -79,7 +79,7 @@ func (k *reportKeeper) takeOver(ctx context.Context, session string) error {
 	case err != nil:
 		return err
 	case holder.Node != own.Node:
-		return errors.New("an agent on Consul node " + holder.Node + " uses the same node name")
+		return fmt.Errorf("%w: its Consul node is %s", ErrNameTaken, holder.Node)
 	}
 	return consul.DestroySession(ctx, k.store.client, holder.ID)
 }
