@@ -70,7 +70,7 @@ lint: $(LINT) ## run the linters on both modules, check gofmt and go.mod
 	cd e2e && go mod tidy -diff
 
 .PHONY: demo
-demo: deps $(CONSUL) build ## run three nodes behind a balancer, rotate keys, renew certificates; ARGS=--once ends after the tour
+demo: deps $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) build ## run three nodes behind a balancer, rotate keys, renew and obtain certificates; ARGS=--once ends after the tour
 	cd e2e && go run ./demo $(ARGS)
 
 .PHONY: bench-rotation

@@ -63,7 +63,7 @@ func (s *stage) certificates(ctx context.Context) error {
 Certificates come by Consul too. Each nginx has one server for all names, which
 reads the files at the handshake. Clients ask for %s all the time, on each
 node and through the balancer; "leaf" is the serial number they are shown.`, shop)
-	s.shop = s.startWatch(ctx, shop, s.board.recordShop)
+	s.shop = s.startWatch(ctx, shop, s.ca.Roots, s.board.recordShop)
 	for _, talk := range []string{
 		"The certificate goes into Consul, sealed; each node fetches it and serves it.",
 		"A renewal. The very next handshake gets the new certificate.",

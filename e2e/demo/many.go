@@ -32,7 +32,7 @@ func (s *stage) manyNames(ctx context.Context) error {
 		return err
 	}
 	name := certs[len(certs)/2].Names[0]
-	w := s.startWatch(ctx, name, func(_ int, a lab.Attempt) { s.board.recordCert(a) })
+	w := s.startWatch(ctx, name, s.ca.Roots, func(_ int, a lab.Attempt) { s.board.recordCert(a) })
 	defer w.stop()
 	if _, err := s.awaitShown(ctx, w, certs[len(certs)/2].Serial); err != nil {
 		return err

@@ -32,6 +32,7 @@ var errLost = errors.New("resumptions were lost")
 type stage struct {
 	p       *lab.Program
 	consul  *testkit.ConsulServer
+	pebble  *testkit.PebbleServer
 	fleet   *lab.Fleet
 	agents  *lab.Agents
 	board   *board
@@ -46,16 +47,18 @@ type stage struct {
 // on rotating until ctx ends.
 func demonstrate(ctx context.Context, p *lab.Program, o options) error {
 	b := newBoard()
-	b.say("Starting Consul, %d nginx, a balancer, and an agent beside each nginx ...", nodes)
+	b.say("Starting Consul, Pebble (a CA), %d nginx, a balancer, and an agent beside each nginx ...", nodes)
 	ca, err := lab.NewAuthority()
 	if err != nil {
 		return err
 	}
-	s := &stage{p: p, consul: testkit.Consul(p), fleet: lab.NewFleet(p, nodes), board: b, ca: ca, options: o}
+	pebble := testkit.Pebble(p, testkit.PebbleOptions{HTTPPort: testkit.FreePort(p, "127.0.0.1"), Blocked: []string{refused}})
+	s := &stage{p: p, consul: testkit.Consul(p), pebble: pebble, fleet: lab.NewFleet(p, nodes), board: b, ca: ca, options: o}
 	s.fleet.Start(p)
 	s.agents, err = s.fleet.StartAgents(ctx, p, lab.AgentOptions{
 		Binary: o.binary, Consul: s.consul.Addr, Splay: o.splay, MinInterval: minInterval, RotateEvery: rotateEvery, TicketLife: ticketLife, AcceptEventKeys: true,
 		Certificates: true,
+		CA:           &lab.CA{Directory: pebble.Directory, RootFile: pebble.RootFile, HTTPPort: pebble.HTTPPort, Resolver: pebble.DNS},
 	})
 	if err != nil {
 		return s.ended(ctx, err)

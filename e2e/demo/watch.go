@@ -32,8 +32,8 @@ type watch struct {
 }
 
 // startWatch watches until stop is called or ctx ends.
-func (s *stage) startWatch(ctx context.Context, name string, record func(node int, a lab.Attempt)) *watch {
-	w := &watch{name: name, roots: s.ca.Roots, record: record}
+func (s *stage) startWatch(ctx context.Context, name string, roots *x509.CertPool, record func(node int, a lab.Attempt)) *watch {
+	w := &watch{name: name, roots: roots, record: record}
 	for i := range s.fleet.Nodes {
 		w.ways = append(w.ways, s.fleet.Direct(i))
 	}
@@ -98,6 +98,21 @@ func (w *watch) shown(serial string) []time.Time {
 		}
 	}
 	return at
+}
+
+// other is a certificate that a node has shown and that is not the old one;
+// empty if there is none yet.
+func (w *watch) other(old string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, first := range w.first {
+		for serial := range first {
+			if serial != old && serial != "" {
+				return serial
+			}
+		}
+	}
+	return ""
 }
 
 // awaitShown waits until every node has shown the certificate, and looks

@@ -30,6 +30,15 @@ type AgentOptions struct {
 	TicketLife      time.Duration // how long clients keep a ticket; 0: as long as the fleet's nginx lets them
 	AcceptEventKeys bool
 	Certificates    bool // serve the inventory too, any name in it, on the socket of ServerName
+	CA              *CA  // obtain certificates there; nil: nowhere
+}
+
+// CA is where the leader obtains certificates.
+type CA struct {
+	Directory string // URL
+	RootFile  string // of its own HTTPS
+	HTTPPort  int    // where it looks for challenges, and where each node answers them
+	Resolver  string // "address:port" of the DNS server for names
 }
 
 // Agents is one running `tlsfleet agent` per node of a fleet.
@@ -72,6 +81,17 @@ certificates {
   names          = "open"
   listen         = ["{{index .Node.Nginx.TLSAddrs 0}} ssl"]
   server_include = "{{.Include}}"
+}
+{{- end}}
+{{- with .O.CA}}
+ca "pebble" {
+  directory = "{{.Directory}}"
+  root_file = "{{.RootFile}}"
+}
+acme {
+  http_listen = ["{{$.Node.Nginx.Address}}:{{.HTTPPort}}"]
+  http_port   = {{.HTTPPort}}
+  resolver    = "{{.Resolver}}"
 }
 {{- end}}
 reload {
@@ -140,6 +160,16 @@ func (a *Agents) Rotate(ctx context.Context) error {
 // returns what it says at the end.
 func (a *Agents) Import(ctx context.Context, tell func(line string), path string) (string, error) {
 	said, err := RunTelling(ctx, nil, tell, a.Binary, "cert", "import", path, "--config", a.Configs[0])
+	if err != nil {
+		return said, errors.Join(err, a.ended())
+	}
+	return said, nil
+}
+
+// Domain runs a `tlsfleet domain` command and returns what it says.
+func (a *Agents) Domain(ctx context.Context, args ...string) (string, error) {
+	argv := append([]string{a.Binary, "domain"}, args...)
+	said, err := Run(ctx, nil, append(argv, "--config", a.Configs[0])...)
 	if err != nil {
 		return said, errors.Join(err, a.ended())
 	}
