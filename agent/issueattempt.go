@@ -18,6 +18,7 @@ import (
 type outcome struct {
 	item    issuance.Item
 	before  issuance.Item // as it was handed out
+	began   time.Time     // of the attempt
 	failure *issuance.Failure
 	gone    bool  // the item is not for this fleet to renew any more
 	err     error // the journal could not be written: as if nothing had happened
@@ -35,7 +36,7 @@ var errRemoved = errors.New("it was removed meanwhile")
 
 // attempt works on one item until it is done, has failed or waits.
 func (t *term) attempt(ctx context.Context, it issuance.Item, end *ending) outcome {
-	o := outcome{item: it, before: it, end: end}
+	o := outcome{item: it, before: it, began: time.Now(), end: end}
 	if it.State == issuance.Parked {
 		return t.reconsider(ctx, o)
 	}
@@ -198,7 +199,7 @@ func (t *term) obtain(ctx context.Context, o outcome, again bool) outcome {
 		o.err = errRemoved
 		return o
 	}
-	if o.item, err = t.writer.serve(ctx, o.item, b); err != nil {
+	if o.item, err = t.writer.serve(ctx, o.item, b, o.began); err != nil {
 		o.err = err
 	}
 	return o

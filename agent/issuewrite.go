@@ -29,6 +29,7 @@ type certWriter struct {
 type obtained struct {
 	item  issuance.Item
 	cert  bundle.Bundle
+	began time.Time // of the attempt
 	reply chan<- outcome
 }
 
@@ -36,10 +37,10 @@ func newCertWriter(t *term) *certWriter { return &certWriter{term: t, in: make(c
 
 // serve returns when the certificate is in the inventory and the item, which
 // then is issued, in the journal.
-func (w *certWriter) serve(ctx context.Context, it issuance.Item, b bundle.Bundle) (issuance.Item, error) {
+func (w *certWriter) serve(ctx context.Context, it issuance.Item, b bundle.Bundle, began time.Time) (issuance.Item, error) {
 	reply := make(chan outcome, 1)
 	select {
-	case w.in <- obtained{it, b, reply}:
+	case w.in <- obtained{it, b, began, reply}:
 	case <-ctx.Done():
 		return it, ctx.Err()
 	}
@@ -96,7 +97,8 @@ func (w *certWriter) write(ctx context.Context, batch []obtained) {
 			s.reply <- outcome{item: s.item, err: fmt.Errorf("serve certificate of %s: %w", s.item, err)}
 			continue
 		}
-		t.log.Info("certificate obtained", "names", items[i].String(), "ca", items[i].Cert.CA, "until", items[i].Cert.NotAfter, "renewal", items[i].Next)
+		t.log.Info("certificate obtained", "names", items[i].String(), "ca", items[i].Cert.CA, "until", items[i].Cert.NotAfter, "renewal", items[i].Next,
+			"took", time.Since(s.began).Round(time.Millisecond))
 		s.reply <- outcome{item: items[i]}
 	}
 }

@@ -42,6 +42,7 @@ type PebbleServer struct {
 	RootFile  string         // the same as PEM
 	DNS       string         // address of the DNS server
 	HTTPPort  int            // where it fetches HTTP-01 challenges
+	PID       int            // its process
 	cert      tls.Certificate
 	mgmt      string // URL of its management API
 	dnsMgmt   string // the same of the DNS server
@@ -107,7 +108,7 @@ func Pebble(tb TB, o PebbleOptions) *PebbleServer {
 	}
 	startTool(tb, dir, "pebble-challtestsrv", nil, "-dnsserver", s.DNS, "-management", address(loopback, dnsMgmt),
 		"-http01", "", "-https01", "", "-doh", "", "-tlsalpn01", "", "-defaultIPv6", "")
-	startTool(tb, dir, "pebble", []string{
+	s.PID = startTool(tb, dir, "pebble", []string{
 		"PEBBLE_VA_NOSLEEP=1", fmt.Sprintf("PEBBLE_WFE_NONCEREJECT=%d", o.NonceReject), fmt.Sprintf("PEBBLE_AUTHZREUSE=%d", o.AuthzReuse),
 	}, "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", s.DNS)
 	Eventually(tb, pebbleReady, "Pebble to answer", func() error { return s.get(context.Background(), s.Directory, nil) })
@@ -116,7 +117,7 @@ func Pebble(tb TB, o PebbleOptions) *PebbleServer {
 }
 
 // startTool starts a binary of Pebble's with additions to the environment.
-func startTool(tb TB, dir, binary string, env []string, args ...string) {
+func startTool(tb TB, dir, binary string, env []string, args ...string) (pid int) {
 	tb.Helper()
 	path, err := toolPath("pebble", pebbleVersion, binary)
 	if err == nil {
@@ -142,6 +143,7 @@ func startTool(tb TB, dir, binary string, env []string, args ...string) {
 			tb.Logf("%v", err)
 		}
 	})
+	return p.pid
 }
 
 // Proxy is a proxy in front of Pebble, with its certificate, and the URL of the
@@ -205,6 +207,15 @@ func (s *PebbleServer) SetAddress(tb TB, name, ip string) {
 	}
 	if err != nil {
 		tb.Fatalf("set address of %s: %v", name, err)
+	}
+}
+
+// SetDefaultAddress gives the names without an address of their own another one
+// than 127.0.0.1.
+func (s *PebbleServer) SetDefaultAddress(tb TB, ip string) {
+	tb.Helper()
+	if err := s.post(s.dnsMgmt+"/set-default-ipv4", []byte(fmt.Sprintf(`{"ip":%q}`, ip))); err != nil {
+		tb.Fatalf("set default address: %v", err)
 	}
 }
 

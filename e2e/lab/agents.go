@@ -19,6 +19,9 @@ import (
 // a ring on every node.
 const firstRing = 60 * time.Second
 
+// FleetName is the name of every fleet of the lab in its Consul.
+const FleetName = "lab"
+
 // AgentOptions says how the agents of a fleet are configured. Everything else
 // is tlsfleet's default.
 type AgentOptions struct {
@@ -29,8 +32,9 @@ type AgentOptions struct {
 	RotateEvery     time.Duration // 0: the default
 	TicketLife      time.Duration // how long clients keep a ticket; 0: as long as the fleet's nginx lets them
 	AcceptEventKeys bool
-	Certificates    bool // serve the inventory too, any name in it, on the socket of ServerName
-	CA              *CA  // obtain certificates there; nil: nowhere
+	Certificates    bool          // serve the inventory too, any name in it, on the socket of ServerName
+	CA              *CA           // obtain certificates there; nil: nowhere
+	LeaderTTL       time.Duration // 0: the default
 }
 
 // CA is where the leader obtains certificates.
@@ -39,16 +43,19 @@ type CA struct {
 	RootFile  string // of its own HTTPS
 	HTTPPort  int    // where it looks for challenges, and where each node answers them
 	Resolver  string // "address:port" of the DNS server for names
+	Unlimited bool   // the CA has no limits
+	Parallel  int    // certificates worked on at a time; 0: the default
 }
 
 // Agents is one running `tlsfleet agent` per node of a fleet.
 type Agents struct {
 	Binary  string
+	Keyring string   // file
 	Configs []string // configuration file of each node's agent
 	Procs   []*Process
 }
 
-var agentConfig = template.Must(template.New("tlsfleet.hcl").Parse(`fleet        = "lab"
+var agentConfig = template.Must(template.New("tlsfleet.hcl").Parse(`fleet        = "{{.Fleet}}"
 node         = "{{.Node.Name}}"
 address      = "{{.Node.Nginx.Address}}"
 keyring_file = "{{.Keyring}}"
@@ -87,11 +94,25 @@ certificates {
 ca "pebble" {
   directory = "{{.Directory}}"
   root_file = "{{.RootFile}}"
+{{- if .Unlimited}}
+  order_limit   = "none"
+  domain_limit  = "none"
+  set_limit     = "none"
+  failure_limit = "none"
+{{- end}}
 }
 acme {
   http_listen = ["{{$.Node.Nginx.Address}}:{{.HTTPPort}}"]
   http_port   = {{.HTTPPort}}
   resolver    = "{{.Resolver}}"
+{{- if .Parallel}}
+  parallel    = {{.Parallel}}
+{{- end}}
+}
+{{- end}}
+{{- if .O.LeaderTTL}}
+leader {
+  ttl = "{{.O.LeaderTTL}}"
 }
 {{- end}}
 reload {
@@ -110,20 +131,28 @@ func (f *Fleet) StartAgents(ctx context.Context, tb testkit.TB, o AgentOptions) 
 	if _, err := os.Stat(binary); err != nil {
 		return nil, fmt.Errorf("find tlsfleet: %w: run 'make build'", err)
 	}
-	a := &Agents{Binary: binary}
-	keyring := filepath.Join(tb.TempDir(), "keyring")
-	if _, err := Run(ctx, nil, binary, "keyring", "init", "--file", keyring); err != nil {
+	a := &Agents{Binary: binary, Keyring: filepath.Join(tb.TempDir(), "keyring")}
+	if _, err := Run(ctx, nil, binary, "keyring", "init", "--file", a.Keyring); err != nil {
 		return nil, err
 	}
 	for _, n := range f.Nodes {
-		config, err := n.configureAgent(tb, o, keyring)
+		config, err := n.configureAgent(tb, o, a.Keyring)
 		if err != nil {
 			return nil, fmt.Errorf("configure agent of %s: %w", n.Name, err)
 		}
 		a.Configs = append(a.Configs, config)
-		a.Procs = append(a.Procs, Start(tb, "agent of "+n.Name, filepath.Join(n.Nginx.Dir, "agent.log"), nil, binary, "agent", "--config", config))
+		a.Procs = append(a.Procs, a.start(tb, n, config))
 	}
 	return a, a.awaitProved(ctx, len(f.Nodes))
+}
+
+func (a *Agents) start(tb testkit.TB, n *Node, config string) *Process {
+	return Start(tb, "agent of "+n.Name, filepath.Join(n.Nginx.Dir, "agent.log"), nil, a.Binary, "agent", "--config", config)
+}
+
+// Restart starts the agent of the ith node again after it was killed.
+func (f *Fleet) Restart(tb testkit.TB, a *Agents, i int) {
+	a.Procs[i] = a.start(tb, f.Nodes[i], a.Configs[i])
 }
 
 // configureAgent writes the configuration of the node's agent and returns its
@@ -138,7 +167,7 @@ func (n *Node) configureAgent(tb testkit.TB, o AgentOptions, keyring string) (st
 	}
 	var text strings.Builder
 	if err := agentConfig.Execute(&text, map[string]any{
-		"Node": n, "O": o, "Keyring": keyring, "Include": include, "RunDir": testkit.TmpfsDir(tb),
+		"Fleet": FleetName, "Node": n, "O": o, "Keyring": keyring, "Include": include, "RunDir": testkit.TmpfsDir(tb),
 		"Release": net.JoinHostPort(n.Nginx.Address, strconv.Itoa(testkit.FreePort(tb, n.Nginx.Address))),
 	}); err != nil {
 		return "", err

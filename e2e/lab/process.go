@@ -80,6 +80,17 @@ func (c *Process) Ended() error {
 // PID is the process's number.
 func (c *Process) PID() int { return c.cmd.Process.Pid }
 
+// Signal sends a signal to the process alone: SIGSTOP freezes it, SIGCONT thaws
+// it.
+func (c *Process) Signal(sig syscall.Signal) error { return signalProcess(c.PID(), sig) }
+
+// Kill ends the process and what it started.
+func (c *Process) Kill() error {
+	err := signalProcess(-c.PID(), syscall.SIGKILL)
+	<-c.done
+	return err
+}
+
 // Tail is the end of the log.
 func (c *Process) Tail() string {
 	const most = 4 << 10

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+	"github.com/tlsfleet/tlsfleet/e2e/lab"
+)
+
+// scene is one contestant's run and the CA that it has for itself.
+type scene struct {
+	p        *lab.Program
+	o        options
+	parallel int
+	names    []string
+	ca       *testkit.PebbleServer
+
+	began  time.Time
+	caUsed time.Duration // Pebble's CPU time before
+
+	mu   sync.Mutex
+	took []time.Duration
+	all  time.Duration // from begin to end
+	cpu  time.Duration // of the contestant
+	used time.Duration // of the CA
+}
+
+// measure has a contestant obtain all its names and prints its figure.
+func measure(ctx context.Context, p *lab.Program, o options, f figure) (figure, error) {
+	err := p.Sub(ctx, fmt.Sprintf("%s-%d", f.who, f.parallel), func(ctx context.Context, p *lab.Program) error {
+		s := &scene{p: p, o: o, parallel: f.parallel, names: domains(o.certs)}
+		s.ca = testkit.Pebble(p, testkit.PebbleOptions{HTTPPort: testkit.FreePort(p, "127.0.0.1"), NonceReject: f.reject})
+		if err := contestants[f.who](ctx, s); err != nil {
+			return err
+		}
+		f.certs, f.took, f.all, f.cpu, f.ca = len(s.took), s.took, s.all, s.cpu, s.used
+		if c := s.ca.Counts(p); c.Certificates != o.certs || f.certs != o.certs {
+			return fmt.Errorf("%d certificates obtained, the CA has made %d: want %d of both", f.certs, c.Certificates, o.certs)
+		}
+		fmt.Println(f)
+		return nil
+	})
+	return f, err
+}
+
+func domains(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("n%d.test", i)
+	}
+	return names
+}
+
+// begin is when the measured time begins, and with it the process pid, whose CPU
+// time is the contestant's.
+func (s *scene) begin(pid int) (end func() error, _ error) {
+	own, err := lab.CPUTime(pid)
+	if err != nil {
+		return nil, err
+	}
+	ca, err := lab.CPUTime(s.ca.PID)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	return func() error {
+		s.all = time.Since(began)
+		ownNow, err := lab.CPUTime(pid)
+		if err != nil {
+			return err
+		}
+		caNow, err := lab.CPUTime(s.ca.PID)
+		s.cpu, s.used = ownNow-own, caNow-ca
+		return err
+	}, nil
+}
+
+// record takes the time of one certificate.
+func (s *scene) record(took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.took = append(s.took, took)
+}
