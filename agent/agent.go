@@ -161,7 +161,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	add("register in consul", a.presence.Register)
 	add("report to consul", a.presence.Report)
 	add("serve the socket", func(ctx context.Context) error {
-		return status.Serve(ctx, a.cfg.Socket, a.cfg.SocketGroup, a.view, a.hub, a.gateway)
+		return status.Serve(ctx, a.cfg.Socket, a.cfg.SocketGroup, a.view, a.hub, a.gateway, domainsAPI{&Console{cfg: a.cfg, store: a.store}})
 	})
 	if a.cfg.Certificates.GatewaySocket != "" {
 		add("serve the gateway", func(ctx context.Context) error { return a.gateway.serve(ctx, a.cfg.Certificates) })

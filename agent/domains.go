@@ -172,13 +172,33 @@ func (c *Console) DomainsOf(ctx context.Context, names []string) ([]DomainStatus
 	return list, nil
 }
 
-// itemsOf finds the items of names. It reads the whole journal only for names
-// that have no item of their own.
+// itemsOf finds the items of names.
 func (c *Console) itemsOf(ctx context.Context, names []string) ([]issuance.Item, error) {
 	stored, err := normalNames(names)
 	if err != nil {
 		return nil, err
 	}
+	of, err := c.findItems(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	if left := missingOf(of); len(left) > 0 {
+		return nil, fmt.Errorf("%s: %w", fewNames(left), ErrUnknownDomain)
+	}
+	var items []issuance.Item
+	seen := map[string]bool{}
+	for _, name := range stored {
+		if it := of[name]; !seen[it.ID()] {
+			seen[it.ID()] = true
+			items = append(items, *it)
+		}
+	}
+	return items, nil
+}
+
+// findItems finds the item of each name in stored form; nil for a name that has
+// none. It reads the whole journal only for names that have no item of their own.
+func (c *Console) findItems(ctx context.Context, stored []string) (map[string]*issuance.Item, error) {
 	ids := make([]string, len(stored))
 	of := map[string]*issuance.Item{} // by each name that is asked for
 	for i, name := range stored {
@@ -203,18 +223,7 @@ func (c *Console) itemsOf(ctx context.Context, names []string) ([]issuance.Item,
 			return nil, err
 		}
 	}
-	if left := missingOf(of); len(left) > 0 {
-		return nil, fmt.Errorf("%s: %w", fewNames(left), ErrUnknownDomain)
-	}
-	var items []issuance.Item
-	seen := map[string]bool{}
-	for _, name := range stored {
-		if it := of[name]; !seen[it.ID()] {
-			seen[it.ID()] = true
-			items = append(items, *it)
-		}
-	}
-	return items, nil
+	return of, nil
 }
 
 func missingOf(of map[string]*issuance.Item) []string {

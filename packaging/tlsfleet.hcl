@@ -27,8 +27,9 @@ fleet = "edge"
 #run_dir = "/run/tlsfleet"
 #allow_persistent_keys = false
 
-# Unix socket for the command line. Without it: agent.sock in run_dir.
-# socket_group may use it beside the owner.
+# Unix socket for the command line and for programs (docs/acme.md). Without it:
+# agent.sock in run_dir. socket_group may use it beside the owner: hand over
+# events, and have certificates obtained and removed.
 #socket = ""
 #socket_group = ""
 

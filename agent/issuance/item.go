@@ -25,6 +25,15 @@ const (
 	Parked    State = "parked"    // kept away from every CA until its preflight passes or an operator retries
 )
 
+// Known reports whether it is one of the states.
+func (s State) Known() bool {
+	switch s {
+	case Wanted, Preflight, Ordering, Issued, Waiting, Parked:
+		return true
+	}
+	return false
+}
+
 var (
 	// ErrItem means that an item's parts cannot go together.
 	ErrItem = errors.New("not a usable item")

@@ -74,10 +74,16 @@ type reply struct {
 // ask makes one request whose path goes out as it is.
 func ask(t *testing.T, socket, method, path string, header map[string]string) (reply, error) {
 	t.Helper()
+	return askWith(t, socket, method, path, header, nil)
+}
+
+// askWith is ask with a body.
+func askWith(t *testing.T, socket, method, path string, header map[string]string, body io.Reader) (reply, error) {
+	t.Helper()
 	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}
-	req := httptest.NewRequestWithContext(t.Context(), method, "http://agent/", nil)
+	req := httptest.NewRequestWithContext(t.Context(), method, "http://agent/", body)
 	req.URL.Opaque, req.RequestURI = path, ""
 	for k, v := range header {
 		req.Header.Set(k, v)
@@ -86,11 +92,11 @@ func ask(t *testing.T, socket, method, path string, header map[string]string) (r
 	if err != nil {
 		return reply{}, err
 	}
-	body, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return reply{resp, string(body)}, nil
+	return reply{resp, string(text)}, nil
 }
 
 func TestGatewayAnswers(t *testing.T) {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -43,4 +44,13 @@ func ownerOnly(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// peer names who asks, for logs.
+func peer(r *http.Request) string {
+	uid, known := r.Context().Value(peerKey{}).(uint32)
+	if !known {
+		return "somebody"
+	}
+	return fmt.Sprintf("user %d", uid)
 }

@@ -34,9 +34,9 @@ type Source interface {
 
 // Serve answers on the unix socket at path until ctx ends, then removes it.
 // The socket belongs to group, if one is named, and only its members and root
-// can use it; certificates with their keys go to root and the agent's own user
-// alone. A socket left by a dead agent is replaced.
-func Serve(ctx context.Context, path, group string, src Source, in Intake, certs Certificates) error {
+// can use it: hand over events, and have certificates obtained and removed;
+// certificates with their keys go to root and the agent's own user alone. A socket left by a dead agent is replaced.
+func Serve(ctx context.Context, path, group string, src Source, in Intake, certs Certificates, names Domains) error {
 	gid, err := GroupID(group)
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", path, err)
@@ -45,7 +45,7 @@ func Serve(ctx context.Context, path, group string, src Source, in Intake, certs
 	if err != nil {
 		return err
 	}
-	return serve(ctx, path, l, handler(src, in, certs))
+	return serve(ctx, path, l, handler(src, in, certs, names))
 }
 
 // serve answers on a socket until ctx ends.
@@ -154,7 +154,7 @@ func permit(path string, gid int) error {
 	return nil
 }
 
-func handler(src Source, in Intake, certs Certificates) http.Handler {
+func handler(src Source, in Intake, certs Certificates, names Domains) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, src.Report())
@@ -176,6 +176,7 @@ func handler(src Source, in Intake, certs Certificates) http.Handler {
 		}
 		answer(w, http.StatusAccepted, struct{}{})
 	})
+	domains(mux, names)
 	return gatewayOr(ownerOnly(certificates(certs)), mux)
 }
 

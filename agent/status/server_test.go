@@ -23,6 +23,7 @@ type node struct {
 	err   error
 
 	shelf
+	desk
 }
 
 func (n *node) Report() fleet.Report { return fleet.Report{Node: "n1", Applied: 7} }
@@ -37,9 +38,20 @@ func (n *node) Accept(events []fleet.Event) error {
 // serve answers for n until the test ends, and returns the socket.
 func serve(t *testing.T, path string, n *node) *status.Client {
 	t.Helper()
+	return serveBoth(t, path, n, n)
+}
+
+// serveDesk answers for d.
+func serveDesk(t *testing.T, path string, d status.Domains) {
+	t.Helper()
+	serveBoth(t, path, &node{}, d)
+}
+
+func serveBoth(t *testing.T, path string, n *node, d status.Domains) *status.Client {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- status.Serve(ctx, path, "", n, n, n) }()
+	go func() { done <- status.Serve(ctx, path, "", n, n, n, d) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -125,7 +137,7 @@ func TestServeRemovesNothingButSockets(t *testing.T) {
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := status.Serve(t.Context(), path, "", &node{}, &node{}, &node{}); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if err := status.Serve(t.Context(), path, "", &node{}, &node{}, &node{}, &node{}); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("Serve() = %v, want a refusal", err)
 	}
 	if data, err := os.ReadFile(path); err != nil || string(data) != "x" {

@@ -25,13 +25,13 @@ func (s *stage) domains(ctx context.Context) error {
 		return err
 	}
 	for i, name := range []string{blog, refused} {
-		s.pebble.SetAddress(s.p, name, s.fleet.Nodes[i].Nginx.Address)
+		s.pebble.SetAddress(s.p, name, s.fleet.Nodes[i].Nginx.Address) //nolint:contextcheck // bounded by itself
 	}
-	s.pebble.SetAddress(s.p, elsewhere, "127.0.0.99")
+	s.pebble.SetAddress(s.p, elsewhere, "127.0.0.99") //nolint:contextcheck // bounded by itself
 	s.board.say(`
 The leader obtains certificates itself, from an ACME CA. The challenge for %s
 goes to one node; each nginx answers from its own configuration.`, blog)
-	w := s.startWatch(ctx, blog, s.pebble.IssuingRoots(s.p), func(_ int, a lab.Attempt) { s.board.recordCert(a) })
+	w := s.startWatch(ctx, blog, s.pebble.IssuingRoots(s.p), func(_ int, a lab.Attempt) { s.board.recordCert(a) }) //nolint:contextcheck // bounded by itself
 	defer w.stop()
 	serial := ""
 	for _, step := range []struct{ verb, talk string }{
