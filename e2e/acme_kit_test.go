@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -39,8 +40,13 @@ func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 	a.ca = &CA{roots: a.pebble.IssuingRoots(t)}
 	address := func(i int) string { return fmt.Sprintf("127.0.0.%d", 21+i) }
 	o.Nginx = func(i int, o *testkit.NginxOptions) { o.Address = address(i) }
+	node := o.Node
 	o.Node = func(i int) Settings {
-		return Settings{"address": address(i), "acme.http_listen": []string{net.JoinHostPort(address(i), strconv.Itoa(a.port))}}
+		s := Settings{"address": address(i), "acme.http_listen": []string{net.JoinHostPort(address(i), strconv.Itoa(a.port))}}
+		if node != nil {
+			maps.Copy(s, node(i))
+		}
+		return s
 	}
 	o.Settings = with(Settings{}, o.Settings, Settings{
 		"certificates.mode": "variable", "certificates.names": "open",

@@ -11,10 +11,14 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
-// CLI runs tlsfleet with the first node's configuration.
+// CLI runs tlsfleet with the operator's configuration, or the first node's if
+// there is none.
 func (f *Fleet) CLI(t *testing.T, args ...string) Result {
 	t.Helper()
-	return f.Nodes[0].CLI(t, args...)
+	if f.operator == "" {
+		return f.Nodes[0].CLI(t, args...)
+	}
+	return f.run(t, f.operator, "", args...)
 }
 
 // CLI runs tlsfleet with this node's configuration. It may be called from any
@@ -27,8 +31,12 @@ func (n *Node) CLI(t *testing.T, args ...string) Result {
 // CLIWithInput is CLI with something on standard input.
 func (n *Node) CLIWithInput(t *testing.T, stdin string, args ...string) Result {
 	t.Helper()
-	r := runToEnd(t, append([]string{"TLSFLEET_CONFIG=" + n.Config}, n.fleet.env...), stdin, append([]string{binary(t)}, args...)...)
-	n.fleet.keep(r)
+	return n.fleet.run(t, n.Config, stdin, args...)
+}
+
+func (f *Fleet) run(t *testing.T, config, stdin string, args ...string) Result {
+	r := runToEnd(t, append([]string{"TLSFLEET_CONFIG=" + config}, f.env...), stdin, append([]string{binary(t)}, args...)...)
+	f.keep(r)
 	return r
 }
 

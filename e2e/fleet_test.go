@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -33,12 +34,14 @@ type Settings map[string]any
 // FleetOptions says how a fleet is made. The zero value is three nodes on a
 // `consul agent -dev` of their own.
 type FleetOptions struct {
+	Name     string // empty: one of its own
 	Nodes    int
 	Consul   *testkit.ConsulServer // nil: one of its own
 	Settings Settings              // of every node, over the fast defaults
 	Node     func(i int) Settings  // of node i alone, over those; may be nil
 	Nginx    func(i int, o *testkit.NginxOptions)
 	Env      []string // of agents and commands
+	Operator Settings // nil: commands run with the first node's configuration, else with one of their own
 	Idle     bool     // start neither nginx nor agents
 }
 
@@ -50,8 +53,9 @@ type Fleet struct {
 	Roots  *x509.CertPool
 	Dir    string // keyring and whatever the test puts there
 
-	keyring string
-	env     []string
+	keyring  string
+	operator string // configuration of commands; empty: the first node's
+	env      []string
 
 	mu      sync.Mutex
 	outputs []Result // of every command so far
@@ -123,14 +127,18 @@ func NewFleet(t *testing.T, o FleetOptions) *Fleet {
 	if o.Consul == nil {
 		o.Consul = testkit.Consul(t, testkit.ConsulDev(), testkit.ConsulSessionTTLMin(time.Second))
 	}
-	f := &Fleet{Name: testkit.FleetName(t), Consul: o.Consul, Roots: x509.NewCertPool(), Dir: t.TempDir()}
+	f := &Fleet{Name: cmp.Or(o.Name, testkit.FleetName(t)), Consul: o.Consul, Roots: x509.NewCertPool(), Dir: t.TempDir()}
 	// The race detector would hold every exit up for a second.
-	f.env = append([]string{"GORACE=atexit_sleep_ms=10", "CONSUL_HTTP_ADDR=" + f.Consul.Addr, "CONSUL_HTTP_TOKEN=" + f.Consul.Token}, o.Env...)
+	f.env = slices.Concat([]string{"GORACE=atexit_sleep_ms=10"}, f.Consul.Env(), o.Env)
 	f.keyring = filepath.Join(f.Dir, "keyring")
 	runToEnd(t, f.env, "", binary(t), "keyring", "init", "--file", f.keyring).Want(t, 0)
 	cert, key := testkit.SelfSigned(t, serverName)
 	if !f.Roots.AppendCertsFromPEM(cert) {
 		t.Fatal("read certificate: none in it")
+	}
+	if o.Operator != nil {
+		f.operator = filepath.Join(f.Dir, "operator.hcl")
+		writeConfig(t, f.operator, with(Settings{"fleet": f.Name, "keyring_file": f.keyring}, o.Settings, o.Operator))
 	}
 	for i := range o.Nodes {
 		f.Nodes = append(f.Nodes, f.newNode(t, i, o, cert, key))
@@ -190,15 +198,20 @@ func (f *Fleet) newNode(t *testing.T, i int, o FleetOptions, cert, key []byte) *
 // WriteConfig writes tlsfleet.hcl from the settings, by rename, as editors do.
 func (n *Node) WriteConfig(t *testing.T) {
 	t.Helper()
-	text, err := n.Settings.hcl()
+	writeConfig(t, n.Config, n.Settings)
+}
+
+func writeConfig(t *testing.T, path string, s Settings) {
+	t.Helper()
+	text, err := s.hcl()
 	if err == nil {
-		err = os.WriteFile(n.Config+".new", []byte(text), 0o600)
+		err = os.WriteFile(path+".new", []byte(text), 0o600)
 	}
 	if err == nil {
-		err = os.Rename(n.Config+".new", n.Config)
+		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
-		t.Fatalf("write %s: %v", n.Config, err)
+		t.Fatalf("write %s: %v", path, err)
 	}
 }
 

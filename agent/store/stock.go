@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/tlsfleet/tlsfleet/agent/consul"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
@@ -56,25 +55,26 @@ func (s *Store) headIn(ctx context.Context, snap snapshot) (HeadRecord, error) {
 }
 
 // checkNew refuses to take a fleet for a new one that has lost its head. The
-// head may also have been made meanwhile, which is a conflict.
+// head may also have been made meanwhile, which is a conflict. It looks no
+// further than at certificates: not every token that writes them may see all.
 func (s *Store) checkNew(ctx context.Context, missing error) error {
 	q, cancel := read(ctx)
 	defer cancel()
-	keys, meta, err := s.client.KV().Keys(s.key(""), "/", q)
-	if err == nil {
-		err = consul.Vouched(meta)
-	}
-	if err != nil {
-		return fmt.Errorf("list keys of fleet %s: %w", s.fleet, denied(err))
-	}
-	for _, key := range keys {
-		switch strings.TrimPrefix(key, s.key("")) {
-		case inventoryPath, bundlesPath, chainsPath:
-			if pair, _, err := s.get(headPath, q); err != nil || pair != nil {
-				return errors.Join(err, fmt.Errorf("read %s: %w", s.key(headPath), ErrConflict))
-			}
-			return fmt.Errorf("%w, but there is %s: restore it", missing, key)
+	for _, path := range []string{inventoryPath, bundlesPath, chainsPath} {
+		keys, meta, err := s.client.KV().Keys(s.key(path), "/", q)
+		if err == nil {
+			err = consul.Vouched(meta)
 		}
+		if err != nil {
+			return fmt.Errorf("list keys of fleet %s: %w", s.fleet, denied(err))
+		}
+		if len(keys) == 0 {
+			continue
+		}
+		if pair, _, err := s.get(headPath, q); err != nil || pair != nil {
+			return errors.Join(err, fmt.Errorf("read %s: %w", s.key(headPath), ErrConflict))
+		}
+		return fmt.Errorf("%w, but there is %s: restore it", missing, s.key(path))
 	}
 	return nil
 }

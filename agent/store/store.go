@@ -59,7 +59,7 @@ func Open(cfg Config, kr *seal.Keyring) (*Store, error) {
 	if conf.HttpClient, err = api.NewHttpClient(conf.Transport, conf.TLSConfig); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	conf.HttpClient.Transport = rawTransport{conf.HttpClient.Transport}
+	conf.HttpClient.Transport = postTransport{rawTransport{conf.HttpClient.Transport}}
 	client, err := api.NewClient(conf)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)

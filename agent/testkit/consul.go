@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -22,10 +21,12 @@ const (
 // ConsulServer is a Consul server on loopback with a fleet of tests as its
 // clients. Its HTTP address and its state stay the same over Stop and Start.
 type ConsulServer struct {
-	Addr  string // of the HTTP API: "127.0.0.1:port"
-	Token string // management token; empty without ConsulACL
-	Node  string // name of the server's own node in the catalog
+	Addr  string   // of the HTTP API: "127.0.0.1:port"
+	Token string   // management token; empty without ConsulACL
+	Node  string   // name of the server's own node in the catalog
+	TLS   TLSFiles // empty without ConsulTLS
 
+	config          *consulConfig
 	dir             string
 	argv            []string
 	http, rpc, serf int
@@ -43,15 +44,7 @@ func Consul(tb TB, opts ...ConsulOption) *ConsulServer {
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}
-	tb.Cleanup(func() {
-		if failed(tb) {
-			tb.Logf("log of Consul at %s:\n%s", s.Addr, tail(s.log))
-		}
-		if err := s.close(); err != nil {
-			tb.Logf("%v", err)
-		}
-	})
-	s.Start(tb)
+	s.run(tb)
 	return s
 }
 
@@ -88,26 +81,14 @@ func SharedConsul(tb TB) *ConsulServer {
 }
 
 func newConsul(dir string, free [3]int, opts []ConsulOption) (*ConsulServer, error) {
-	binary, err := consulBinary()
-	if err != nil {
-		return nil, err
-	}
-	s := &ConsulServer{dir: dir, http: free[0], rpc: free[1], serf: free[2]}
+	s := &ConsulServer{dir: dir, http: free[0], rpc: free[1], serf: free[2], config: &consulConfig{merge: map[string]any{}}}
 	s.Addr = address(loopback, s.http)
 	s.Node = fmt.Sprintf("consul-%d", s.http)
-	config := &consulConfig{merge: map[string]any{}}
 	for _, o := range opts {
-		o(config)
+		o(s.config)
 	}
-	s.Token = config.token
-	if s.argv, err = config.write(s, binary); err != nil {
-		return nil, err
-	}
-	s.log, err = os.OpenFile(filepath.Join(dir, "consul.log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("start Consul: %w", err)
-	}
-	return s, nil
+	s.Token = s.config.token
+	return s, s.configure()
 }
 
 // Start starts the server again after Stop or Kill, and waits until it is
@@ -158,6 +139,9 @@ func (s *ConsulServer) PID() int {
 // Log is the end of the server's log.
 func (s *ConsulServer) Log() string { return tail(s.log) }
 
+// LogFile is where the agent's whole log is.
+func (s *ConsulServer) LogFile() string { return s.log.Name() }
+
 // Client is an API client with the server's own token.
 func (s *ConsulServer) Client(tb TB) *api.Client {
 	tb.Helper()
@@ -175,7 +159,7 @@ func (s *ConsulServer) ClientWith(tb TB, token string) *api.Client {
 }
 
 func (s *ConsulServer) client(token string) (*api.Client, error) {
-	c, err := api.NewClient(&api.Config{Address: s.Addr, Scheme: "http", Token: token})
+	c, err := api.NewClient(s.clientConfig(token))
 	if err != nil {
 		return nil, fmt.Errorf("make Consul client for %s: %w", s.Addr, err)
 	}

@@ -15,6 +15,8 @@ type ConsulOption func(*consulConfig)
 type consulConfig struct {
 	dev   bool
 	token string
+	tls   bool
+	join  string // address of a server to join; empty: be one
 	merge map[string]any
 }
 
@@ -75,10 +77,22 @@ func (c *consulConfig) write(s *ConsulServer, binary string) ([]string, error) {
 			"dns": off, "grpc": off, "grpc_tls": off, "https": off, "serf_wan": off,
 		},
 	}
+	if c.tls {
+		config["tls"] = s.tlsConfig()
+		config["ports"] = map[string]any{
+			"https": s.http, "server": s.rpc, "serf_lan": s.serf,
+			"dns": off, "grpc": off, "grpc_tls": off, "http": off, "serf_wan": off,
+		}
+	}
 	argv := []string{binary, "agent", "-config-file", filepath.Join(s.dir, "consul.json")}
-	if c.dev {
+	switch {
+	case c.join != "":
+		config["retry_join"] = []string{c.join}
+		config["retry_interval"] = "1s"
+		config["data_dir"] = filepath.Join(s.dir, "data")
+	case c.dev:
 		argv = append(argv, "-dev")
-	} else {
+	default:
 		config["server"] = true
 		config["bootstrap_expect"] = 1
 		config["data_dir"] = filepath.Join(s.dir, "data")
