@@ -17,7 +17,7 @@ const module = "github.com/tlsfleet/tlsfleet/"
 // package may import those of lower layers only, never its neighbours.
 var layers = [][]string{
 	{"agent/fleet"},
-	{"agent/ticket", "agent/seal", "agent/bundle", "agent/inventory", "agent/issuance", "templates"},
+	{"agent/ticket", "agent/seal", "agent/bundle", "agent/inventory", "agent/issuance", "agent/site", "templates"},
 	{"renderer", "handlers", "agent/consul"},
 	{"agent/store", "agent/leader", "agent/issuer", "agent/importer", "agent/config", "agent/probe", "agent/status", "agent/notify", "agent/archive"},
 	{"agent"},

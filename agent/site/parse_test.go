@@ -1,0 +1,123 @@
+package site
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestParseReadsEverySetting(t *testing.T) {
+	got := parse(t, full+least)
+	want := Site{
+		ID: "shop", ServerNames: []string{"shop.test", "*.shop.test"}, Listen: []string{"*:8443", "[::]:8443"}, ProxyProtocol: true,
+		HTTP: HTTPRedirect, HTTPListen: []string{"*:8080"}, WebSocket: true, MaxBody: 10 << 20, Snippets: []string{"gzip.conf", "limits"},
+		Backends: Backends{
+			PassingOnly: true, Weights: true, KeepLast: true, Method: LeastConn,
+			Addresses: []Backend{{"192.0.2.1:80", 3, false}, {"[2001:db8::1]:80", 1, false}, {"unix:/run/app.sock", 1, true}},
+		},
+		TLS:      TLS{Policy: Custom, Protocols: []string{TLS12, TLS13}, Ciphers: "ECDHE+AESGCM:!aNULL", ServerOrder: true, Curves: "X25519"},
+		HSTS:     &HSTS{8760 * hour, true, true},
+		Clients:  &Clients{"partners.pem", ClientOptional, 2},
+		Timeouts: Timeouts{second, 2 * second, hour, 90 * second},
+	}
+	if !reflect.DeepEqual(got[0], want) {
+		t.Errorf("Parse() = %+v, want %+v", got[0], want)
+	}
+	small := New("blog")
+	small.ServerNames, small.Backends.Service = []string{"blog.test"}, "web"
+	if !reflect.DeepEqual(got[1], small) {
+		t.Errorf("Parse() = %+v, want the defaults %+v", got[1], small)
+	}
+}
+
+// TestJSONIsTheSame: what is shown as JSON can be set again.
+func TestJSONIsTheSame(t *testing.T) {
+	want := parse(t, least+full)
+	text, err := FileJSON(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := parse(t, string(text)); !reflect.DeepEqual(got, want) {
+		t.Errorf("Parse(%s) = %+v, want %+v", text, got, want)
+	}
+}
+
+func TestParseNamesThePlaceAndWhatToDo(t *testing.T) {
+	tests := map[string]struct {
+		text string
+		want []string // each in one of the errors
+	}{
+		"nothing":           {"", []string{"f.hcl:1:1: there is no site in it", `site "shop"`}},
+		"syntax":            {"site \"a\" {\n  x = [\n}", []string{"f.hcl:3:1:"}},
+		"unknown setting":   {strings.Replace(least, "backends", "sever_names = 1\n  backends", 1), []string{"f.hcl:4:3: site blog: unsupported argument", `"sever_names"`}},
+		"unknown block":     {strings.Replace(least, "backends", "backend {}\n  backends", 1), []string{"f.hcl:4:3: site blog: unsupported block type"}},
+		"unknown inside":    {strings.Replace(least, "service", "servcie", 1), []string{"f.hcl:4:14: site blog: backends: unsupported argument"}},
+		"unknown at top":    {"sites {}", []string{"f.hcl:1:1: unsupported block type"}},
+		"no label":          {"site {}", []string{"f.hcl:1:6: missing id for site"}},
+		"wrong type":        {strings.Replace(least, `["blog.test"]`, `"blog.test"`, 1), []string{"f.hcl:3:18: site blog: server_names: it is no list; give a list"}},
+		"number as text":    {strings.Replace(least, `"web"`, `1`, 1), []string{"f.hcl:4:24: site blog: backends.service: it is a number, not a string"}},
+		"null":              {strings.Replace(least, `"web"`, `null`, 1), []string{"backends.service: it is null"}},
+		"empty":             {strings.Replace(least, `"web"`, `""`, 1), []string{"backends.service: it is empty"}},
+		"variable":          {strings.Replace(least, `"web"`, `"${x}"`, 1), []string{"f.hcl:4:27: site blog: backends.service: variables not allowed"}},
+		"name":              {strings.Replace(least, `"blog.test"`, `"a.test", "b_;.test"`, 1), []string{"f.hcl:3:18: site blog: server_names: not a usable domain name", "b_;.test"}},
+		"value":             {strings.Replace(least, `{ service = "web" }`, "{\n service = \"web\"\n method = \"rr\"\n}", 1), []string{`f.hcl:6:2: site blog: backends.method: "rr" is not known; use one of "round_robin"`}},
+		"missing in block":  {strings.Replace(least, `service = "web"`, "", 1), []string{"f.hcl:4:3: site blog: backends: it has neither a service nor addresses; give service ="}},
+		"missing block":     {"site \"a\" { server_names = [\"a.test\"] }", []string{"f.hcl:1:1: site a: backends: it has neither"}},
+		"missing names":     {"site \"a\" {\n backends { service = \"x\" }\n}", []string{"f.hcl:1:1: site a: server_names: a site needs a name"}},
+		"site twice":        {least + least, []string{"f.hcl:7:1: site blog: it is there twice; remove this or the one in line 2"}},
+		"block twice":       {strings.Replace(least, "}\n}", "}\n  backends { service = \"y\" }\n}", 1), []string{"f.hcl:5:3: site blog: backends: it is there twice"}},
+		"ID":                {`site "A/b" {}`, []string{"f.hcl:1:1: not a usable name", "server_names"}},
+		"upper case ID":     {`site "Shop" {}`, []string{"has upper case"}},
+		"duration":          {strings.Replace(least, "backends", "timeouts { read = 5 }\n backends", 1), []string{"f.hcl:4:21: site blog: timeouts.read: it is a number, not a string; give a duration in quotes"}},
+		"size":              {strings.Replace(least, "backends", "max_body_size = \"10mb\"\n backends", 1), []string{`max_body_size: "10mb" is not a size; give a size in quotes`}},
+		"address":           {strings.Replace(least, `service = "web"`, `addresses = ["web.test:80"]`, 1), []string{`backends.addresses: "web.test:80" is not an IP address with a port; give IP`}},
+		"two mistakes":      {strings.NewReplacer(`"web"`, `1`, `["blog.test"]`, `1`).Replace(least), []string{"f.hcl:3:18", "f.hcl:4:24"}},
+		"JSON":              {`{"site":{"a":{"server_names":["a.test"],` + "\n" + `"backend":{}}}}`, []string{"f.hcl:2:1: site a: extraneous JSON object property", "backends: it has neither"}},
+		"JSON syntax":       {`{"site":`, []string{"f.hcl:1:"}},
+		"JSON with literal": {`{"site":{"a":{"server_names":["${x}"],"backends":{"service":"x"}}}}`, []string{"server_names: not a usable domain name"}},
+		"too large":         {strings.Repeat("#\n", MaxFile), []string{"the file has more than", "split it"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			sites, err := Parse([]byte(tt.text), "f.hcl", nil)
+			if err == nil || len(sites) > 0 || !errors.Is(err, ErrSite) {
+				t.Fatalf("Parse() = %v, %v, want ErrSite", sites, err)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("Parse() = %v\nwant it to have %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+// FuzzParse: what is accepted can be stored, and shown and read again.
+func FuzzParse(f *testing.F) {
+	f.Add(full)
+	f.Add(least)
+	f.Add(`{"site":{"a":{"server_names":["a.test"],"backends":{"service":"x"}}}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		sites, err := Parse([]byte(text), "f", nil)
+		if err != nil {
+			return
+		}
+		for _, s := range sites {
+			b, err := Encode(s, 1)
+			if err != nil && !strings.Contains(err.Error(), "split the site") {
+				t.Fatalf("Encode(%+v) = %v", s, err)
+			}
+			if got, _, err := Decode(b); len(b) > 0 && (err != nil || !reflect.DeepEqual(got, s)) {
+				t.Fatalf("Decode() = %+v, %v, want %+v", got, err, s)
+			}
+		}
+		again, err := FileJSON(sites)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Parse(again, "g", nil); err != nil {
+			t.Fatalf("Parse(%s) = %v", again, err)
+		}
+	})
+}
