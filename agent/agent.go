@@ -102,7 +102,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 			log: o.Log.Named("leader"), node: cfg.Node, store: st, view: v, hub: h, problems: probs,
 			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), wake: leadWake,
 			tidy:    &tidy{log: o.Log.Named("leader"), store: st},
-			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell},
+			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell, now: time.Now},
 			notices: tell,
 		},
 	}

@@ -33,6 +33,7 @@ type issue struct {
 	rules    issueRules
 	problems *problems
 	notices  notices
+	now      func() time.Time
 }
 
 // How long a leader waits after its work on certificates broke off.
@@ -48,6 +49,10 @@ func (i *issue) Run(ctx context.Context, session string) {
 		err := i.term(ctx, session)
 		if ctx.Err() != nil || errors.Is(err, store.ErrFenced) {
 			return
+		}
+		if errors.Is(err, errClock) {
+			i.log.Warn("beginning anew", "err", err)
+			continue
 		}
 		i.log.Warn("issuance broke off", "next", issueRetry, "err", err)
 		i.problems.replace("issuance", fleet.Problem{
@@ -122,7 +127,7 @@ func (t *term) open(ctx context.Context) error {
 		t.log.Error("ledger refused, beginning with an empty one", "ca", first.Name, "err", err)
 	}
 	t.planner = issuance.NewPlanner(issuance.NewLedger(first.Limits, used))
-	now := time.Now()
+	now := t.now()
 	bad, err := t.store.Items(ctx, func(it issuance.Item) { t.set(it, now) })
 	if err != nil {
 		return err
@@ -158,6 +163,7 @@ func (t *term) drop(it issuance.Item) {
 	}
 	t.planner.Remove(it.ID())
 	t.checks.Remove(it.ID())
+	delete(t.silent, it.ID())
 }
 
 // bring passes requests to the loop, the newest look at the queue only.
@@ -175,11 +181,23 @@ func (t *term) bring(ctx context.Context) func([]store.QueuedRequest) {
 	}
 }
 
+// errClock means that every time planned so far may be wrong.
+var errClock = errors.New("the clock was set")
+
+// clockSet reports whether a clock went otherwise than time did.
+func clockSet(wall, real time.Duration) bool { return (wall - real).Abs() > time.Minute }
+
 // loop plans until ctx ends.
 func (t *term) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	wall, real := t.now().Round(0), time.Now()
 	for {
+		now := t.now().Round(0)
+		if clockSet(now.Sub(wall), time.Since(real)) {
+			return errClock
+		}
+		wall, real = now, time.Now()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -202,7 +220,7 @@ func (t *term) loop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		timer.Reset(time.Until(next))
+		timer.Reset(next.Sub(t.now()))
 	}
 }
 
@@ -211,7 +229,7 @@ const idle = time.Minute
 
 // fill begins as much work as there is room for, and says when to look again.
 func (t *term) fill(ctx context.Context) (time.Time, error) {
-	now := time.Now()
+	now := t.now()
 	next := now.Add(idle)
 	var begin []issuance.Item
 	counted := false

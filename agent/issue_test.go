@@ -32,6 +32,7 @@ type issueWorld struct {
 	pebble  *testkit.PebbleServer
 	proxy   *testkit.Proxy
 	rules   issueRules
+	now     func() time.Time // of leaders
 
 	mu   sync.Mutex
 	told map[string]notify.Kind // by the first name
@@ -67,7 +68,7 @@ func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
 		t.Fatal(err)
 	}
 	cfg := config.Config{Fleet: testkit.FleetName(t)}
-	w := &issueWorld{told: map[string]notify.Kind{}}
+	w := &issueWorld{told: map[string]notify.Kind{}, now: time.Now}
 	w.store, err = store.Open(store.Config{Address: testkit.SharedConsul(t).Addr, Fleet: cfg.Fleet, Log: testkit.Logger(t)}, keyring)
 	if err != nil {
 		t.Fatal(err)
@@ -92,10 +93,13 @@ func (w *issueWorld) lead(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ok, _, err := client.KV().Acquire(&api.KVPair{Key: w.store.LeaderKey(), Session: session, Value: []byte("test")}, nil)
-	if err != nil || !ok {
-		t.Fatalf("acquire the leader's lock: %v, %v", ok, err)
-	}
+	testkit.Eventually(t, 10*time.Second, "the leader's lock", func() error { // Consul holds it back for a moment
+		ok, _, err := client.KV().Acquire(&api.KVPair{Key: w.store.LeaderKey(), Session: session, Value: []byte("test")}, nil)
+		if err == nil && !ok {
+			err = errors.New("it is held")
+		}
+		return err
+	})
 	return session
 }
 
@@ -104,7 +108,7 @@ func (w *issueWorld) leader(t *testing.T) (stop func()) {
 	t.Helper()
 	session := w.lead(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	i := &issue{log: testkit.Logger(t), store: w.store, rules: w.rules, problems: newProblems(func() {}), notices: notices{"test", w.tell}}
+	i := &issue{log: testkit.Logger(t), store: w.store, rules: w.rules, problems: newProblems(func() {}), notices: notices{"test", w.tell}, now: w.now}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

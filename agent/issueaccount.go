@@ -58,6 +58,9 @@ type clients struct {
 	open    map[string]*issuer.Client
 }
 
+// errUnknownCA is a CA that an order is at and the configuration does not have.
+var errUnknownCA = errors.New("it is not in the configuration any more")
+
 // of is the client of a CA by its name.
 func (c *clients) of(ctx context.Context, name string) (*issuer.Client, error) {
 	c.mu.Lock()
@@ -70,7 +73,7 @@ func (c *clients) of(ctx context.Context, name string) (*issuer.Client, error) {
 			return c.connect(ctx, ca)
 		}
 	}
-	return nil, fmt.Errorf("ask CA %s: it is not in the configuration any more", name)
+	return nil, fmt.Errorf("ask CA %s: %w", name, errUnknownCA)
 }
 
 // connect makes a client, registers the account if the CA does not have it, and
@@ -82,11 +85,9 @@ func (c *clients) connect(ctx context.Context, ca issuer.CA) (*issuer.Client, er
 		return nil, err
 	}
 	if known == "" {
-		rec, err := c.term.store.PutAccount(ctx, c.account.Account.With(ca.Directory, client.Account()), c.account.Index, c.term.session)
-		if err != nil {
+		if err := c.put(ctx, c.account.Account.With(ca.Directory, client.Account())); err != nil {
 			return nil, err
 		}
-		c.account = rec
 		c.term.log.Info("registered at CA", "ca", ca.Name, "account", client.Account())
 	}
 	c.open[ca.Name] = client
@@ -94,20 +95,40 @@ func (c *clients) connect(ctx context.Context, ca issuer.CA) (*issuer.Client, er
 }
 
 // forget drops a client whose account the CA does not know any more, so that
-// the next one registers anew.
-func (c *clients) forget(ctx context.Context, name string) error {
+// the next one registers anew. Of several that learn it only the first does.
+func (c *clients) forget(ctx context.Context, name string, client *issuer.Client) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.open[name] != client {
+		return nil
+	}
+	c.term.log.Error("the CA does not know the account any more, registering anew", "ca", name)
 	delete(c.open, name)
 	for _, ca := range c.term.rules.cas {
 		if ca.Name != name {
 			continue
 		}
-		rec, err := c.term.store.PutAccount(ctx, c.account.Account.Without(ca.Directory), c.account.Index, c.term.session)
-		if err != nil {
-			return err
-		}
-		c.account = rec
+		return c.put(ctx, c.account.Account.Without(ca.Directory))
 	}
+	return nil
+}
+
+// errAccount means that the account could not be journaled. It is no trouble of
+// the CA's.
+var errAccount = errors.New("the account is not journaled")
+
+// put journals the account. Only a leader writes it, so what has changed in
+// between was written by this one, without an answer of Consul's.
+func (c *clients) put(ctx context.Context, a issuance.Account) error {
+	rec, err := c.term.store.PutAccount(ctx, a, c.account.Index, c.term.session)
+	if errors.Is(err, store.ErrConflict) {
+		if rec, err = c.term.store.Account(ctx); err == nil {
+			rec, err = c.term.store.PutAccount(ctx, a, rec.Index, c.term.session)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errAccount, err)
+	}
+	c.account = rec
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
@@ -43,7 +44,7 @@ func (t *term) attempt(ctx context.Context, it issuance.Item, end *ending) outco
 	fresh := it.State != issuance.Ordering && it.Order == nil
 	again := it.Order != nil && it.Order.URL == ""
 	var err error
-	if o.item, err = it.Begin(time.Now()); err != nil {
+	if o.item, err = it.Begin(t.now()); err != nil {
 		o.err = err
 		return o
 	}
@@ -180,15 +181,19 @@ func (t *term) choose(it issuance.Item) issuer.CA {
 // obtain drives the order of an item to its end.
 func (t *term) obtain(ctx context.Context, o outcome, again bool) outcome {
 	name := o.item.Order.CA
-	client, err := t.clients.of(ctx, name)
-	if err != nil {
-		return t.fail(ctx, o, name, err)
-	}
 	placed := func(url string) error {
 		o = t.put(ctx, o, func(now time.Time) (issuance.Item, error) { return o.item.Placed(url, now) })
 		return o.err
 	}
-	b, err := client.Obtain(ctx, o.item, again, t.rules.responder, placed)
+	b, client, err := t.ask(ctx, o.item, again, placed)
+	if issuer.AccountGone(err) && o.err == nil {
+		if o.err = t.clients.forget(ctx, name, client); o.err == nil {
+			b, _, err = t.ask(ctx, o.item, again, placed)
+		}
+	}
+	if errors.Is(err, errAccount) {
+		o.err = err
+	}
 	if o.err != nil {
 		return o
 	}
@@ -205,6 +210,16 @@ func (t *term) obtain(ctx context.Context, o outcome, again bool) outcome {
 	return o
 }
 
+// ask has the CA of an item's order work it to its end.
+func (t *term) ask(ctx context.Context, it issuance.Item, again bool, placed func(string) error) (bundle.Bundle, *issuer.Client, error) {
+	client, err := t.clients.of(ctx, it.Order.CA)
+	if err != nil {
+		return bundle.Bundle{}, nil, err
+	}
+	b, err := client.Obtain(ctx, it, again, t.rules.responder, placed)
+	return b, client, err
+}
+
 // fail journals a failure; what the end of the term has cut off is none.
 func (t *term) fail(ctx context.Context, o outcome, ca string, err error) outcome {
 	f, ok := issuer.FailureOf(ctx, ca, err)
@@ -212,12 +227,8 @@ func (t *term) fail(ctx context.Context, o outcome, ca string, err error) outcom
 		o.err = err
 		return o
 	}
-	if f.Type == "accountDoesNotExist" {
-		t.log.Error("the CA does not know the account any more, registering anew", "ca", ca)
-		if err := t.clients.forget(ctx, ca); err != nil {
-			o.err = err
-			return o
-		}
+	if f.Class == issuance.CADown && len(t.rules.cas) > 1 || errors.Is(err, errUnknownCA) {
+		f.Over = true // another CA is asked next
 	}
 	u := rand.Float64() //nolint:gosec // spreads retries
 	o = t.put(ctx, o, func(now time.Time) (issuance.Item, error) { return o.item.Fail(f, u, now) })
@@ -229,7 +240,7 @@ func (t *term) fail(ctx context.Context, o outcome, ca string, err error) outcom
 
 // put takes a step and journals it.
 func (t *term) put(ctx context.Context, o outcome, step func(now time.Time) (issuance.Item, error)) outcome {
-	it, err := step(time.Now())
+	it, err := step(t.now())
 	if err == nil && o.end.removed.Load() {
 		err = errRemoved
 	}
@@ -261,7 +272,7 @@ func (t *term) took(ctx context.Context, o outcome) error {
 	if o.err == nil {
 		t.notices.attempted(o)
 	}
-	now := time.Now()
+	now := t.now()
 	ledger := t.planner.Ledger
 	if o.before.Counted() && o.item.Order == nil && o.item.State != issuance.Issued && (o.failure == nil || o.failure.Stage == issuance.StagePreflight) {
 		ledger.Return(o.before)
@@ -269,7 +280,7 @@ func (t *term) took(ctx context.Context, o outcome) error {
 	if f := o.failure; f != nil {
 		switch {
 		case f.Class == issuance.RateLimited, f.Class == issuance.CADown:
-			ledger.Hold(now.Add(time.Minute))
+			ledger.Hold(time.Minute, now)
 		case f.Stage == issuance.StageValidate:
 			for _, name := range o.item.Names {
 				ledger.TakeFailure(name, now)

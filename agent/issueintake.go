@@ -47,7 +47,7 @@ func (t *term) carryOut(ctx context.Context, r issuance.Request) error {
 
 // add takes new items in. A name that belongs to another item stays there.
 func (t *term) add(ctx context.Context, r issuance.Request) error {
-	now := time.Now()
+	now := t.now()
 	var items []issuance.Item
 	for _, w := range r.Wishes {
 		it, err := issuance.New(w.Names, w.Group, w.Profile, now)
@@ -91,7 +91,7 @@ func (t *term) conflict(it issuance.Item) (name string, other bool) {
 // again takes a step with items that begins their work anew; those of which the
 // state does not allow it are left alone.
 func (t *term) again(ctx context.Context, r issuance.Request, step func(issuance.Item, time.Time) (issuance.Item, error)) error {
-	now := time.Now()
+	now := t.now()
 	var items []issuance.Item
 	for _, it := range t.named(r) {
 		if t.ends[it.ID()] != nil {
@@ -164,7 +164,7 @@ func (t *term) end(ctx context.Context, items []issuance.Item, do issuance.Verb)
 		}
 	}
 	if len(names) > 0 {
-		if _, err := t.store.EditInventory(ctx, store.Edit{Remove: names, Now: time.Now()}, t.session, nil); err != nil {
+		if _, err := t.store.EditInventory(ctx, store.Edit{Remove: names, Now: t.now()}, t.session, nil); err != nil {
 			return err
 		}
 	}

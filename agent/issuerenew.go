@@ -22,7 +22,8 @@ const (
 
 // checkAt is when to ask for an item's renewal window.
 func (t *term) checkAt(it issuance.Item, now time.Time) time.Time {
-	if w := it.Cert.Window; w != nil {
+	// A time further off was written by a clock that has been set back since.
+	if w := it.Cert.Window; w != nil && !w.Check.After(now.Add(issuance.MostPoll)) {
 		return w.Check
 	}
 	return now.Add(t.rules.soon + time.Duration(rand.Float64()*float64(t.rules.soon))) //nolint:gosec // spreads requests
@@ -69,16 +70,14 @@ func (t *term) window(ctx context.Context, it issuance.Item) outcome {
 		o.err = err
 		return o
 	}
-	now := time.Now()
+	now := t.now()
 	u := rand.Float64() //nolint:gosec // chooses a time in a public window
 	w, ok := issuance.Suggest(info.Start, info.End, it.Cert.Window, info.RetryAfter, u, now)
 	if !ok {
 		o.err = errWindow
 		return o
 	}
-	c := *it.Cert
-	c.Window = &w
-	o.item, o.err = it.Renew(&w, issuance.RenewBy(it.ID(), c, now))
+	o.item, o.err = it.Suggested(w, now)
 	return o
 }
 
@@ -89,7 +88,7 @@ var errWindow = errors.New("the CA's renewal window is none")
 func (t *term) looked(ctx context.Context, o outcome) error {
 	t.looking--
 	id := o.before.ID()
-	now := time.Now()
+	now := t.now()
 	it, known := t.planner.Item(id)
 	switch {
 	case !known || t.ends[id] != nil || it.State != issuance.Issued || it.Cert.Bundle != o.before.Cert.Bundle:

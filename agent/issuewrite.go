@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,7 +74,7 @@ func (w *certWriter) run(ctx context.Context) {
 // write puts a batch in, and tells each what became of it.
 func (w *certWriter) write(ctx context.Context, batch []obtained) {
 	t := w.term
-	now := time.Now()
+	now := t.now()
 	edit := store.Edit{Now: now}
 	items := make([]issuance.Item, len(batch))
 	var err error
@@ -91,6 +92,12 @@ func (w *certWriter) write(ctx context.Context, batch []obtained) {
 	}
 	if err == nil {
 		err = t.store.PutItems(ctx, items, t.session)
+	}
+	if err != nil && len(batch) > 1 && ctx.Err() == nil && !errors.Is(err, store.ErrFenced) {
+		for i := range batch {
+			w.write(ctx, batch[i:i+1]) // one that cannot be served holds back no other
+		}
+		return
 	}
 	for i, s := range batch {
 		if err != nil {

@@ -40,7 +40,7 @@ func TestAccountsRoundTrip(t *testing.T) {
 func TestLedgersRoundTrip(t *testing.T) {
 	l := NewLedger(LetsEncrypt, nil)
 	take(l, item(t, "a.test"), 3)
-	l.Hold(t0.Add(time.Hour))
+	l.Hold(time.Hour, t0)
 	b, err := EncodeUsed(l.Used(t0))
 	if err != nil {
 		t.Fatal(err)

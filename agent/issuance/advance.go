@@ -75,9 +75,10 @@ func (it Item) Fail(f Failure, u float64, now time.Time) (Item, error) {
 	f.At = whole(now)
 	f = f.bounded()
 	parked := it.State == Parked
-	if f.Class != CADown || it.Order == nil || it.Order.URL == "" {
-		it.Order = nil // an order survives only a CA that is away
+	if f.Over || f.Class != CADown && f.Class != RateLimited {
+		it.Order = nil
 	}
+	f.Over = false // of this moment only
 	if f.counts() {
 		it.Failed.Count++
 	}

@@ -84,7 +84,7 @@ func TestFailDecidesByClass(t *testing.T) {
 	}
 }
 
-func TestFailKeepsAnOrderOnlyForACAThatIsAway(t *testing.T) {
+func TestFailKeepsAnOrderThatTheCAMayHave(t *testing.T) {
 	placed := must(t)(ordering(t, "a.test").Placed("https://ca.test/order/1", t0))
 	away := must(t)(placed.Fail(Failure{Class: CADown, Stage: StageFinalize, CA: "le"}, 0, t0))
 	if away.Order == nil || away.Order.URL == "" {
@@ -94,8 +94,21 @@ func TestFailKeepsAnOrderOnlyForACAThatIsAway(t *testing.T) {
 		t.Errorf("Begin() = %+v, want the same order to go on", on)
 	}
 	for name, it := range map[string]Item{
-		"invalid":    must(t)(placed.Fail(Failure{Class: Recoverable, Stage: StageValidate, CA: "le"}, 0, t0)),
-		"not placed": must(t)(ordering(t, "a.test").Fail(Failure{Class: CADown, Stage: StageOrder, CA: "le"}, 0, t0)),
+		"perhaps placed":        must(t)(ordering(t, "a.test").Fail(Failure{Class: CADown, Stage: StageOrder, CA: "le"}, 0, t0)),
+		"limited while awaited": must(t)(placed.Fail(Failure{Class: RateLimited, Stage: StageFinalize, CA: "le"}, 0, t0)),
+	} {
+		if it.Order == nil {
+			t.Errorf("Fail() of an order that is %s drops it", name)
+		}
+		if on := must(t)(it.Begin(it.Next)); on.State != Ordering || on.Counted() {
+			t.Errorf("Begin() of an order that is %s = %s, counted %v, want it to go on uncounted", name, on.State, on.Counted())
+		}
+	}
+	for name, it := range map[string]Item{
+		"invalid":        must(t)(placed.Fail(Failure{Class: Recoverable, Stage: StageValidate, CA: "le"}, 0, t0)),
+		"refused":        must(t)(ordering(t, "a.test").Fail(Failure{Class: CADown, Stage: StageOrder, CA: "le", Over: true}, 0, t0)),
+		"over with a CA": must(t)(placed.Fail(Failure{Class: CADown, Stage: StageValidate, CA: "le", Over: true}, 0, t0)),
+		"over, limited":  must(t)(placed.Fail(Failure{Class: RateLimited, Stage: StageOrder, CA: "le", Over: true}, 0, t0)),
 	} {
 		if it.Order != nil {
 			t.Errorf("Fail() of an order that is %s keeps it", name)

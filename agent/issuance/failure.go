@@ -51,6 +51,11 @@ type Failure struct {
 	Detail     string
 	RetryAfter time.Duration // what the CA asked for; 0: nothing
 	At         time.Time
+
+	// Over means that the order leads to nothing any more: the CA has refused
+	// it, has none, or another CA is asked next. Without it an order survives a
+	// CA that is away, whether its URL is known or not: the CA may have it.
+	Over bool
 }
 
 // Waits after failures. The ladder is the one that Let's Encrypt asks for.

@@ -59,7 +59,7 @@ type Item struct {
 	Changed time.Time // when State was entered
 	Next    time.Time // Waiting, Parked: look again then; Issued: renew then
 	Failed  Failures
-	Order   *Order // Ordering, and Waiting on a CA that is down; else nil
+	Order   *Order // Ordering, and Waiting while the CA may still have it; else nil
 	Cert    *Cert  // what serves the names; nil before the first
 }
 
@@ -116,12 +116,28 @@ func ID(names []string) string {
 func (it Item) ID() string { return ID(it.Names) }
 
 // Due reports whether something is to be done for the item at a time.
-func (it Item) Due(now time.Time) bool {
+func (it Item) Due(now time.Time) bool { return !now.Before(it.at(now)) }
+
+// skew is by how much the clocks of leaders may differ. What was written later
+// than that from now was written by a clock that has been set back since.
+const skew = time.Hour
+
+// at is when something is to be done for the item. A time that only a wrong
+// clock can have written is not waited for.
+func (it Item) at(now time.Time) time.Time {
 	switch it.State {
-	case Waiting, Parked, Issued:
-		return !now.Before(it.Next)
+	case Waiting, Parked:
+		if it.Changed.After(now.Add(skew)) {
+			return time.Time{}
+		}
+		return it.Next
+	case Issued:
+		if c := it.Cert; c != nil && it.Next.After(c.NotAfter) {
+			return RenewAt(it.ID(), c.NotBefore, c.NotAfter)
+		}
+		return it.Next
 	default:
-		return true
+		return time.Time{}
 	}
 }
 

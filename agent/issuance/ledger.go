@@ -100,7 +100,7 @@ func (it Item) domains() []string {
 // AnyRoom is when an order may be placed at the earliest, whatever for; now if
 // it may be.
 func (l *Ledger) AnyRoom(now time.Time) time.Time {
-	return latest(l.free(l.orders(), now), l.full[holdName])
+	return latest(l.free(l.orders(), now), l.held(now))
 }
 
 // Room is when an order for the item may be placed at the earliest, as far as
@@ -135,8 +135,22 @@ func (l *Ledger) Return(it Item) {
 // TakeFailure counts a failed validation of a name.
 func (l *Ledger) TakeFailure(name string, now time.Time) { l.use(l.failures(name), now) }
 
-// Hold lets no order be placed before a time, because the CA has said so.
-func (l *Ledger) Hold(until time.Time) { l.full[holdName] = latest(l.full[holdName], until) }
+// Hold lets no order be placed for a time, because the CA has said so.
+func (l *Ledger) Hold(d time.Duration, now time.Time) {
+	l.full[holdName] = latest(l.held(now), now.Add(min(d, mostHold)))
+}
+
+// mostHold bounds a hold; what is held for longer was so by a clock that has
+// been set back since.
+const mostHold = time.Hour
+
+// held is until when no order may be placed.
+func (l *Ledger) held(now time.Time) time.Time {
+	if until := l.full[holdName]; !until.After(now.Add(mostHold)) {
+		return until
+	}
+	return time.Time{}
+}
 
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {
@@ -151,11 +165,20 @@ func (l *Ledger) free(b bucket, now time.Time) time.Time {
 	if b.limit.none() {
 		return now
 	}
-	return latest(now, l.full[b.name].Add(b.limit.step()-b.limit.Per))
+	return latest(now, l.fullAt(b, now).Add(b.limit.step()-b.limit.Per))
+}
+
+// fullAt is when a bucket is full again. An empty one takes Per: what is later
+// was counted by a clock that has been set back since.
+func (l *Ledger) fullAt(b bucket, now time.Time) time.Time {
+	if most := now.Add(b.limit.Per); l.full[b.name].After(most) {
+		return most
+	}
+	return l.full[b.name]
 }
 
 func (l *Ledger) use(b bucket, now time.Time) {
 	if !b.limit.none() {
-		l.full[b.name] = latest(now, l.full[b.name]).Add(b.limit.step())
+		l.full[b.name] = latest(now, l.fullAt(b, now)).Add(b.limit.step())
 	}
 }

@@ -68,7 +68,7 @@ func TestRoomIsThatOfTheScarcest(t *testing.T) {
 			l.TakeFailure("a.example.com", t0)
 		}, time.Hour, 0, 0},
 		"returned": {Limits{Orders: Limit{1, time.Hour}, Set: Limit{1, time.Hour}}, func(l *Ledger) { take(l, a, 1); l.Return(a) }, 0, 0, 0},
-		"held":     {LetsEncrypt, func(l *Ledger) { l.Hold(t0.Add(time.Hour)); l.Hold(t0) }, 0, 0, time.Hour},
+		"held":     {LetsEncrypt, func(l *Ledger) { l.Hold(time.Hour, t0); l.Hold(0, t0) }, 0, 0, time.Hour},
 		"same count as failures": {Limits{Set: Limit{1, time.Hour}, Failures: Limit{1, time.Hour}}, func(l *Ledger) { take(l, a, 1) },
 			time.Hour, 0, 0},
 	}

@@ -36,7 +36,7 @@ func (p *Planner) Set(it Item, now time.Time) {
 		p.queue(it)
 		return
 	}
-	p.later.Set(id, it.Next)
+	p.later.Set(id, it.at(now))
 }
 
 // Delay is Set for an item that is left alone until a time, whatever its state.

@@ -166,7 +166,10 @@ func (rec record) item() Item {
 		State: rec.State, Changed: fromUnix(rec.Changed), Next: fromUnix(rec.Next), Failed: Failures{Count: rec.Count},
 	}
 	if f := rec.Last; f != nil {
-		it.Failed.Last = &Failure{f.Class, f.Stage, f.CA, f.Type, f.Status, f.Detail, time.Duration(f.RetryAfter) * time.Second, fromUnix(f.At)}
+		it.Failed.Last = &Failure{
+			Class: f.Class, Stage: f.Stage, CA: f.CA, Type: f.Type, Status: f.Status, Detail: f.Detail,
+			RetryAfter: time.Duration(f.RetryAfter) * time.Second, At: fromUnix(f.At),
+		}
 	}
 	if o := rec.Order; o != nil {
 		it.Order = &Order{o.CA, fleet.NewSecret(o.Key), o.CSR, o.URL, o.Replaces, fromUnix(o.Begun)}

@@ -17,8 +17,10 @@ type Window struct {
 // and 4.3.3), and the wait when it says nothing.
 const (
 	leastPoll = time.Minute
-	mostPoll  = 24 * time.Hour
 	usualPoll = 6 * time.Hour
+
+	// MostPoll is the longest of these waits.
+	MostPoll = 24 * time.Hour
 )
 
 // short is the lifetime below which a certificate is renewed after half of it,
@@ -59,7 +61,7 @@ func Suggest(start, end time.Time, before *Window, retryAfter time.Duration, u f
 	}
 	poll := usualPoll
 	if retryAfter > 0 {
-		poll = min(max(retryAfter, leastPoll), mostPoll)
+		poll = min(max(retryAfter, leastPoll), MostPoll)
 	}
 	w = Window{Start: start, End: end, Check: whole(now.Add(poll))}
 	if before != nil && before.Start.Equal(start) && before.End.Equal(end) {
@@ -68,6 +70,22 @@ func Suggest(start, end time.Time, before *Window, retryAfter time.Duration, u f
 	}
 	w.Chosen = whole(start.Add(time.Duration(u * float64(end.Sub(start)))))
 	return w, true
+}
+
+// Suggested plans the renewal of an issued item by a window that its CA has
+// suggested. A window that is known already and over puts nothing off: however
+// often a CA repeats it, the time chosen first stands.
+func (it Item) Suggested(w Window, now time.Time) (Item, error) {
+	if it.State != Issued || it.Cert == nil {
+		return it, it.wrong("plan renewal of")
+	}
+	c := *it.Cert
+	c.Window = &w
+	at := RenewBy(it.ID(), c, now)
+	if old := it.Cert.Window; old != nil && old.Start.Equal(w.Start) && old.End.Equal(w.End) && it.Next.Before(at) {
+		at = it.Next
+	}
+	return it.Renew(&w, at)
 }
 
 // stormSpread is over how long renewals are spread that are all due at once.

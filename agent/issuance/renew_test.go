@@ -49,7 +49,7 @@ func TestSuggest(t *testing.T) {
 			t.Errorf("Suggest() takes a window that is %s", name)
 		}
 	}
-	for asked, want := range map[time.Duration]time.Duration{time.Second: leastPoll, 1000 * time.Hour: mostPoll, -time.Hour: usualPoll} {
+	for asked, want := range map[time.Duration]time.Duration{time.Second: leastPoll, 1000 * time.Hour: MostPoll, -time.Hour: usualPoll} {
 		if w, _ := Suggest(start, end, nil, asked, 0, t0); !w.Check.Equal(t0.Add(want)) {
 			t.Errorf("Suggest() with Retry-After %s asks again after %s, want %s", asked, w.Check.Sub(t0), want)
 		}

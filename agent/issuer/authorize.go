@@ -65,7 +65,7 @@ func choose(authz acme.Authorization, r Responder) (acme.Challenge, error) {
 			return ch, nil
 		}
 	}
-	return acme.Challenge{}, fmt.Errorf("%w: %s for %s", errNoChallenge, kind, authz.Identifier.Value)
+	return acme.Challenge{}, over(fmt.Errorf("%w: %s for %s", errNoChallenge, kind, authz.Identifier.Value))
 }
 
 // challenge asks the CA to look, once, and waits for what it finds.
@@ -92,8 +92,8 @@ func failed(authz acme.Authorization) error {
 	}
 	for _, ch := range authz.Challenges {
 		if ch.Error != nil {
-			return problemIn(ch.Error)
+			return over(problemIn(ch.Error))
 		}
 	}
-	return fmt.Errorf("authorization of %s is %q: %w", authz.Identifier.Value, authz.Status, errAnswer)
+	return over(fmt.Errorf("authorization of %s is %q: %w", authz.Identifier.Value, authz.Status, errAnswer))
 }

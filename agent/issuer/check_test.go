@@ -92,6 +92,7 @@ func TestCheckRefusesWhatWasNotOrdered(t *testing.T) {
 		"ten years":              {ca.issue(t, own, from, now.AddDate(10, 0, 0), "a.test", "b.test"), false},
 		"no chain":               {leafOnly, false},
 		"another chain":          {append(append([]byte(nil), leafOnly...), otherChain...), false},
+		"reversed":               {append(append([]byte(nil), chain...), leafOnly...), true}, // and put in order
 		"nothing":                {nil, false},
 		"HTML":                   {[]byte("<html>"), false},
 	}

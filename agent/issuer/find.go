@@ -29,6 +29,9 @@ func (c *Client) find(ctx context.Context, it issuance.Item) (order acme.Extende
 			return acme.ExtendedOrder{}, false, err
 		}
 		order, err := retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(url) })
+		if gone(err) {
+			continue // the list is older than the order's end
+		}
 		if err != nil {
 			return acme.ExtendedOrder{}, false, err
 		}
@@ -71,6 +74,9 @@ func (c *Client) orders(ctx context.Context) ([]string, error) {
 	page := account.Orders
 	for range mostPages {
 		more, err := c.page(page)
+		if gone(err) {
+			break // as good as no list
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (c *Client) Obtain(ctx context.Context, it issuance.Item, again bool, r Res
 	if err != nil {
 		return bundle.Bundle{}, at(issuance.StageOrder, fmt.Errorf("order %s: %w", it, err))
 	}
-	if it.Order.URL == "" {
+	if order.Location != it.Order.URL {
 		if err := placed(order.Location); err != nil {
 			return bundle.Bundle{}, at(issuance.StageOrder, fmt.Errorf("note order of %s: %w", it, err))
 		}
@@ -72,16 +73,16 @@ func (c *Client) Obtain(ctx context.Context, it issuance.Item, again bool, r Res
 // work drives an order until it is valid.
 func (c *Client) work(ctx context.Context, it issuance.Item, order acme.ExtendedOrder, r Responder) (acme.ExtendedOrder, error) {
 	url := order.Location
-	finalized := false
-	ask := func() (done bool, err error) {
-		if order, err = retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(url) }); err != nil {
-			return false, at(issuance.StageFinalize, err)
-		}
-		order.Location = url
-		return order.Status != acme.StatusProcessing && (!finalized || order.Status != acme.StatusReady), nil
-	}
 	for {
-		switch order.Status {
+		before := order.Status
+		ask := func() (done bool, err error) {
+			if order, err = retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(url) }); err != nil {
+				return false, at(issuance.StageFinalize, err)
+			}
+			order.Location = url
+			return order.Status != before, nil // what was done may take the CA a while
+		}
+		switch before {
 		case acme.StatusPending:
 			if err := c.authorize(ctx, order, r); err != nil {
 				return order, err
@@ -90,7 +91,6 @@ func (c *Client) work(ctx context.Context, it issuance.Item, order acme.Extended
 			if err := c.finalize(order, it.Order.CSR); err != nil {
 				return order, err
 			}
-			finalized = true
 		case acme.StatusProcessing:
 		case acme.StatusValid:
 			return order, nil
@@ -108,7 +108,8 @@ func (c *Client) work(ctx context.Context, it issuance.Item, order acme.Extended
 func (c *Client) finalize(order acme.ExtendedOrder, csr []byte) error {
 	_, err := retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.UpdateForCSR(order.Finalize, csr) })
 	var p *Problem
-	if errors.As(err, &p) && p.Type == "orderNotReady" {
+	var invalid *acme.ProblemDetails // of an order that this has made invalid
+	if errors.As(err, &p) && p.Type == "orderNotReady" || errors.As(err, &invalid) {
 		return nil // the next look tells
 	}
 	if err != nil {
@@ -119,8 +120,11 @@ func (c *Client) finalize(order acme.ExtendedOrder, csr []byte) error {
 
 // invalid tells why an order failed.
 func (c *Client) invalid(order acme.ExtendedOrder) error {
+	if order.Status != acme.StatusInvalid {
+		return at(issuance.StageFinalize, fmt.Errorf("order is %q: %w", order.Status, errAnswer))
+	}
 	if order.Error != nil {
-		return at(issuance.StageValidate, problemIn(order.Error))
+		return at(issuance.StageValidate, over(problemIn(order.Error)))
 	}
 	for _, url := range order.Authorizations {
 		authz, err := retried(func() (acme.Authorization, error) { return c.core.Authorizations.Get(url) })
@@ -131,7 +135,7 @@ func (c *Client) invalid(order acme.ExtendedOrder) error {
 			return at(issuance.StageValidate, err)
 		}
 	}
-	return at(issuance.StageValidate, fmt.Errorf("order is %q: %w", order.Status, errAnswer))
+	return at(issuance.StageValidate, over(fmt.Errorf("order is %q: %w", order.Status, errAnswer)))
 }
 
 // problemIn is a problem that was part of an answer.
@@ -154,29 +158,46 @@ func poll(ctx context.Context, ask func() (done bool, err error)) error {
 	}
 }
 
-// place finds the order of an item or makes it.
+// place finds the order of an item or makes it. One that the CA does not have
+// any more, or not for this account, is made anew.
 func (c *Client) place(ctx context.Context, it issuance.Item, again bool) (acme.ExtendedOrder, error) {
 	if url := it.Order.URL; url != "" {
 		order, err := retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(url) })
 		order.Location = url
-		return order, err
-	}
-	if again {
+		if !gone(err) {
+			return order, at(issuance.StageFinalize, err)
+		}
+	} else if again {
 		if order, ok, err := c.find(ctx, it); ok || err != nil {
-			return order, err
+			return order, at(issuance.StageAccount, err)
 		}
 	}
-	options := &api.OrderOptions{Profile: it.Profile, ReplacesCertID: it.Order.Replaces}
-	order, err := retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.NewWithOptions(it.Names, options) })
-	var p *Problem
-	if errors.As(err, &p) && p.Type == "alreadyReplaced" {
-		options.ReplacesCertID = ""
-		order, err = retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.NewWithOptions(it.Names, options) })
+	order, err := c.order(it, it.Order.Replaces)
+	if it.Order.Replaces != "" && replacesRefused(err) {
+		order, err = c.order(it, "")
 	}
-	if err == nil && order.Location == "" {
+	var p *Problem
+	switch {
+	case errors.As(err, &p) && p.Status < http.StatusInternalServerError:
+		err = over(err)
+	case err == nil && order.Location == "":
 		err = fmt.Errorf("an order without a URL: %w", errAnswer)
 	}
 	return order, err
+}
+
+// order asks for a new one.
+func (c *Client) order(it issuance.Item, replaces string) (acme.ExtendedOrder, error) {
+	options := &api.OrderOptions{Profile: it.Profile, ReplacesCertID: replaces}
+	return retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.NewWithOptions(it.Names, options) })
+}
+
+// replacesRefused reports whether a CA may have refused an order for what it
+// says that it replaces: that was replaced before (RFC 9773, section 7.4), or the
+// CA has no such certificate of this account.
+func replacesRefused(err error) bool {
+	var p *Problem
+	return gone(err) || errors.As(err, &p) && p.Type == "alreadyReplaced"
 }
 
 // sameNames reports whether an order is for exactly these names.

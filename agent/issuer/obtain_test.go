@@ -196,6 +196,7 @@ func TestBrokenAnswersAreTheCAsTrouble(t *testing.T) {
 		"cut":                     {"/authZ", testkit.Cut, issuance.CADown, 0},
 		"10 MB":                   {"/order-plz", testkit.Body(`"` + strings.Repeat("x", 10<<20) + `"`), issuance.CADown, 0},
 		"10 MB for a certificate": {"/certZ", testkit.Body(strings.Repeat("x", 10<<20)), issuance.CADown, 0},
+		"no nonce is good":        {"/order-plz", problem(400, "badNonce"), issuance.Recoverable, 0},
 		"no certificate":          {"/certZ", testkit.Body("hello"), issuance.Recoverable, 0},
 		"redirect":                {"/order-plz", moved, issuance.CADown, 0},
 		"no nonce":                {"/nonce-plz", testkit.Status(500), issuance.CADown, 0},

@@ -93,13 +93,32 @@ func at(stage issuance.Stage, err error) error {
 // CA's trouble, not the names'.
 var errAnswer = errors.New("the CA's answer makes no sense")
 
+// errOver means that an order leads to nothing any more, or that the CA has
+// refused to take it.
+var errOver = errors.New("the order is over")
+
+func over(err error) error { return fmt.Errorf("%w: %w", errOver, err) }
+
+// gone reports whether a CA has nothing under a URL that it once gave, or not
+// for this account.
+func gone(err error) bool {
+	var p *Problem
+	return errors.As(err, &p) && (p.Status == http.StatusNotFound || p.Status == http.StatusGone || p.Type == "malformed" || p.Type == "unauthorized")
+}
+
+// AccountGone reports whether a CA does not know the account any more.
+func AccountGone(err error) bool {
+	var p *Problem
+	return errors.As(err, &p) && p.Type == "accountDoesNotExist"
+}
+
 // FailureOf tells what an error of Obtain means. ok is false if the work was
 // ended by ctx: then nothing is known about the attempt, and it goes on later.
 func FailureOf(ctx context.Context, ca string, err error) (f issuance.Failure, ok bool) {
 	if ctx.Err() != nil {
 		return issuance.Failure{}, false
 	}
-	f = issuance.Failure{Stage: issuance.StageOrder, CA: ca, Detail: err.Error()}
+	f = issuance.Failure{Stage: issuance.StageOrder, CA: ca, Detail: err.Error(), Over: errors.Is(err, errOver)}
 	var step *stepError
 	if errors.As(err, &step) {
 		f.Stage = step.stage
