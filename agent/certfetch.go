@@ -33,11 +33,12 @@ func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, fa
 	wanted := map[fleet.Hash]bool{}
 	for name, hash := range f.todo {
 		if !hash.IsZero() && !f.kept(name, hash) {
-			wanted[hash] = true
+			have, served := f.served.bundle(name)
+			wanted[hash] = wanted[hash] || served && have != hash
 		}
 	}
-	for got := range f.fetches(ctx, wanted) {
-		for hash, err := range f.put(got) {
+	for got := range f.fetches(ctx, wanted, f.here(len(wanted))) {
+		for hash, err := range f.put(got, wanted) {
 			if err != nil {
 				failed[hash] = err
 			} else {
@@ -48,20 +49,30 @@ func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, fa
 	return ready, failed
 }
 
+// here is a look at which bundles are on disk: of many, at all of them at once.
+func (f *certFollower) here(many int) func(fleet.Hash) bool {
+	if many >= bulk {
+		if all, err := f.renderer.Stored(); err == nil {
+			return func(hash fleet.Hash) bool { return all[hash] }
+		}
+	}
+	return f.renderer.HasBundle
+}
+
 // fetches reads bundles while the caller is busy with those before.
-func (f *certFollower) fetches(ctx context.Context, wanted map[fleet.Hash]bool) <-chan fetched {
+func (f *certFollower) fetches(ctx context.Context, wanted map[fleet.Hash]bool, stored func(fleet.Hash) bool) <-chan fetched {
 	out := make(chan fetched)
 	go func() {
 		defer close(out)
 		var batch []fleet.Hash
 		for hash := range wanted {
 			if batch = append(batch, hash); len(batch) == fetchAtOnce {
-				out <- f.read(ctx, batch)
+				out <- f.read(ctx, batch, stored)
 				batch = nil
 			}
 		}
 		if len(batch) > 0 {
-			out <- f.read(ctx, batch)
+			out <- f.read(ctx, batch, stored)
 		}
 	}()
 	return out
@@ -69,10 +80,10 @@ func (f *certFollower) fetches(ctx context.Context, wanted map[fleet.Hash]bool) 
 
 // read fetches some bundles, unless they are here already; when that ends early,
 // none of them.
-func (f *certFollower) read(ctx context.Context, hashes []fleet.Hash) fetched {
+func (f *certFollower) read(ctx context.Context, hashes []fleet.Hash, stored func(fleet.Hash) bool) fetched {
 	here := map[fleet.Hash]bundle.Bundle{}
 	missing := slices.DeleteFunc(hashes, func(hash fleet.Hash) bool {
-		if f.renderer.HasBundle(hash) {
+		if stored(hash) {
 			if _, whole := f.renderer.CheckBundle(hash); whole != nil {
 				here[hash] = *whole
 			}
@@ -92,15 +103,16 @@ func (f *certFollower) read(ctx context.Context, hashes []fleet.Hash) fetched {
 }
 
 // put checks and writes bundles, and says of each that was asked for what came
-// of it.
-func (f *certFollower) put(got fetched) map[fleet.Hash]error {
+// of it. Those that replace another are checked in full.
+func (f *certFollower) put(got fetched, replaces map[fleet.Hash]bool) map[fleet.Hash]error {
 	result := got.bad
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
+	var c bundle.Checker
 	for hash, b := range got.good {
 		g.Go(func() error {
-			err := usable(b)
+			err := usable(&c, b, !replaces[hash])
 			mu.Lock()
 			defer mu.Unlock()
 			result[hash] = err
@@ -127,15 +139,16 @@ func (f *certFollower) checked(ctx context.Context, hash fleet.Hash) (bundle.Bun
 	if err != nil {
 		return bundle.Bundle{}, err
 	}
-	if err := usable(b); err != nil {
+	if err := usable(new(bundle.Checker), b, false); err != nil {
 		return bundle.Bundle{}, err
 	}
 	return b, nil
 }
 
 // usable checks a bundle. An expired one is served as the inventory says: the
-// owner sees it, and nothing else would be better.
-func usable(b bundle.Bundle) error {
-	_, err := bundle.Check(b, bundle.Policy{Now: time.Now(), AllowExpired: true, AllowNoChain: true, AllowSelfSigned: true})
+// owner sees it, and nothing else would be better. Whoever sealed it has looked
+// at the issuer's signature; one that takes nothing else away is issued for that.
+func usable(c *bundle.Checker, b bundle.Bundle, issued bool) error {
+	_, err := c.Check(b, bundle.Policy{Now: time.Now(), AllowExpired: true, AllowNoChain: true, AllowSelfSigned: true, Issued: issued})
 	return err
 }

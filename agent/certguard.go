@@ -23,6 +23,7 @@ const (
 	guardRetry   = time.Second            // a folder that cannot be watched
 	watchBundles = 4096                   // bundles watched, two watches each
 	watchShare   = 8                      // of max_user_watches, the part taken at most
+	giveUpEvery  = time.Minute            // watches are given up, while many bundles come that are not yet served
 )
 
 // maxWatches says how many folders one user may watch (inotify(7)).
@@ -45,6 +46,7 @@ type guard struct {
 	fixed   map[string]uint64 // folders watched, with their inodes
 	bundles map[fleet.Hash]bool
 	room    int // for further bundles
+	pruned  time.Time
 	dirty   dirty
 	sweeper sweeper
 }
@@ -216,9 +218,10 @@ func (g *guard) watch(hash fleet.Hash) {
 // once half of all would be such.
 func (g *guard) prune() bool {
 	before := len(g.bundles)
-	if before == 0 || g.served.count() > before/2 {
+	if before == 0 || g.served.count() > before/2 || time.Since(g.pruned) < giveUpEvery {
 		return false
 	}
+	g.pruned = time.Now()
 	served := g.served.with(g.bundles)
 	keep := map[fleet.Hash]bool{}
 	for _, hash := range served {

@@ -57,21 +57,35 @@ func (f *certFollower) mend(ctx context.Context) {
 		Hint: "check the disk under state_dir; it is tried again"})
 }
 
-// suspectAll takes every name, every entry of live and every bundle that is
-// gone for suspect.
+// suspectAll takes every entry of live, every name and every bundle that is not
+// as it should be for suspect.
 func (f *certFollower) suspectAll(odd oddities) error {
-	for _, name := range f.served.names() {
-		hash, _ := f.served.bundle(name)
-		if folder, err := renderer.LiveFolder(name); err == nil && f.served.odd(f.renderer.LiveEntry(folder)) {
-			odd.live[folder] = true
-		}
-		if !f.renderer.HasBundle(hash) {
+	stored, err := f.renderer.Stored()
+	if err != nil {
+		return err
+	}
+	for hash := range f.served.hashes(f.served.count()) {
+		if !stored[hash] {
 			odd.bundles[hash] = true
 		}
 	}
+	right, err := f.suspectLive(odd)
+	if right >= f.served.count() {
+		return err
+	}
+	for _, name := range f.served.names() {
+		if folder, err := renderer.LiveFolder(name); err == nil && f.served.odd(f.renderer.LiveEntry(folder)) {
+			odd.live[folder] = true
+		}
+	}
+	return err
+}
+
+// suspectLive looks at what is in live, and counts what is as it should be.
+func (f *certFollower) suspectLive(odd oddities) (right int, _ error) {
 	dir, err := f.renderer.OpenLive()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for err == nil {
 		var entries []os.DirEntry
@@ -79,13 +93,15 @@ func (f *certFollower) suspectAll(odd oddities) error {
 		for _, e := range entries {
 			if f.served.odd(f.renderer.LiveEntry(e.Name())) {
 				odd.live[e.Name()] = true
+			} else {
+				right++
 			}
 		}
 	}
 	if !errors.Is(err, io.EOF) {
-		return errors.Join(err, dir.Close())
+		return 0, errors.Join(err, dir.Close())
 	}
-	return dir.Close()
+	return right, dir.Close()
 }
 
 // mendBundles repairs bundles that names are served with. Where their files

@@ -23,29 +23,65 @@ type bundleFile struct {
 // create writes the file into a new folder. Mode and group are those that it
 // keeps, from the first byte on, where umask and parent let them.
 func (f bundleFile) create(dir string, gid int, sync bool) (err error) {
-	file, err := os.OpenFile(filepath.Join(dir, f.name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, f.perm)
+	path := filepath.Join(dir, f.name)
+	var fd int
+	err = uninterrupted(func() (err error) {
+		fd, err = unix.Open(path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, uint32(f.perm))
+		return err
+	})
 	if err != nil {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer func() {
+		if closeErr := unix.Close(fd); err == nil && closeErr != nil {
+			err = &fs.PathError{Op: "close", Path: path, Err: closeErr}
+		}
+	}()
+	if err := f.fill(fd, gid, sync); err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
+// fill is create with an open file: an os.File costs as much as the file itself.
+func (f bundleFile) fill(fd, gid int, sync bool) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if have, ok := groupOf(info); !ok || have != gid {
-		if err := file.Chown(-1, gid); err != nil {
+	if int(st.Gid) != gid {
+		if err := unix.Fchown(fd, -1, gid); err != nil {
 			return err
 		}
 	}
-	if info.Mode().Perm() != f.perm {
-		if err := file.Chmod(f.perm); err != nil {
+	if fs.FileMode(st.Mode).Perm() != f.perm {
+		if err := unix.Fchmod(fd, uint32(f.perm)); err != nil {
 			return err
 		}
 	}
-	if _, err := file.Write(f.text); err != nil || !sync {
-		return err
+	for text := f.text; len(text) > 0; {
+		err := uninterrupted(func() error {
+			n, err := unix.Write(fd, text)
+			text = text[max(n, 0):]
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	return file.Sync()
+	if !sync {
+		return nil
+	}
+	return uninterrupted(func() error { return unix.Fsync(fd) })
+}
+
+// uninterrupted calls do again as long as a signal ends it (signal(7)).
+func uninterrupted(do func() error) error {
+	for {
+		if err := do(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 func createDir(dir string, gid int, perm fs.FileMode) error {

@@ -27,7 +27,7 @@ func (r *Renderer) CollectBundles(keep time.Duration, spare ...fleet.Hash) (remo
 	for _, hash := range spare {
 		named[hash] = true
 	}
-	stored, err := r.stored()
+	stored, err := r.Stored()
 	if err != nil {
 		return 0, fmt.Errorf("collect bundles: %w", err)
 	}

@@ -33,7 +33,7 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 	}
 	stored := r.HasBundle
 	if len(flips) >= listAt {
-		all, err := r.stored()
+		all, err := r.Stored()
 		if err != nil {
 			return fmt.Errorf("set certificates live: %w", err)
 		}
@@ -157,7 +157,7 @@ func (r *Renderer) Live() (map[string]fleet.Hash, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list live certificates: %w", err)
 	}
-	stored, err := r.stored()
+	stored, err := r.Stored()
 	if err != nil {
 		return nil, fmt.Errorf("list live certificates: %w", err)
 	}
@@ -186,11 +186,11 @@ func (r *Renderer) Live() (map[string]fleet.Hash, error) {
 	return live, errors.Join(errs...)
 }
 
-// stored lists the bundles in the store.
-func (r *Renderer) stored() (map[fleet.Hash]bool, error) {
+// Stored lists the bundles in the store.
+func (r *Renderer) Stored() (map[fleet.Hash]bool, error) {
 	entries, err := os.ReadDir(r.cfg.storeDir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, fmt.Errorf("list bundles: %w", err)
 	}
 	all := make(map[fleet.Hash]bool, len(entries))
 	for _, e := range entries {

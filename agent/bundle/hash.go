@@ -3,6 +3,7 @@ package bundle
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
@@ -30,12 +31,18 @@ func ChainHash(chain [][]byte) fleet.Hash {
 
 // appendBody writes what identifies a bundle.
 func appendBody(dst []byte, b Bundle) []byte {
+	dst = slices.Grow(dst, len(fleet.Hash{})+2*fieldHead+len(b.Leaf)+b.Key.Len())
 	hash := ChainHash(b.Chain)
 	dst = append(dst, hash[:]...)
 	return appendField(appendField(dst, b.Leaf), b.Key.Reveal())
 }
 
 func appendChain(dst []byte, chain [][]byte) []byte {
+	size := 0
+	for _, der := range chain {
+		size += fieldHead + len(der)
+	}
+	dst = slices.Grow(dst, size)
 	for _, der := range chain {
 		dst = appendField(dst, der)
 	}

@@ -110,6 +110,7 @@ func transport() *http.Transport {
 		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   5 * time.Second,
 		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true, // sealed records do not compress, and whoever has a far Consul asks the agent beside him
 		MaxConnsPerHost:       32,
 		MaxIdleConnsPerHost:   8,
 		IdleConnTimeout:       90 * time.Second,

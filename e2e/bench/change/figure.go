@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/e2e/lab"
 )
 
 // figure is what one contestant costs at one size.
@@ -17,7 +19,19 @@ type figure struct {
 	rss   int64         // bytes, after everything
 	peak  int64         // bytes
 	cold  time.Duration
+	start spent   // CPU of the start
 	idle  float64 // of a core; tlsfleet only
+}
+
+// spent is the time that processors have spent for the contestant and for Consul.
+type spent struct{ own, consul time.Duration }
+
+func (s *scene) spent() (t spent, err error) {
+	if t.own, err = lab.CPUTime(s.proc.PID()); err != nil {
+		return t, err
+	}
+	t.consul, err = lab.CPUTime(s.server)
+	return t, err
 }
 
 func (f figure) times(of func(taken) time.Duration) []time.Duration {
@@ -40,9 +54,9 @@ func (f figure) bytesEach() int64 { return f.bytes / int64(len(f.taken)) }
 
 // String is the figure's line.
 func (f figure) String() string {
-	line := fmt.Sprintf("bench=change who=%s n=%d file_p50_ms=%.1f file_p99_ms=%.1f served_p50_ms=%.1f bytes=%d cpu_ms=%.1f files=%d rss_mib=%.0f peak_mib=%.0f cold_s=%.1f changes=%d",
+	line := fmt.Sprintf("bench=change who=%s n=%d file_p50_ms=%.1f file_p99_ms=%.1f served_p50_ms=%.1f bytes=%d cpu_ms=%.1f files=%d rss_mib=%.0f peak_mib=%.0f cold_s=%.1f cold_cpu_s=%.1f cold_consul_cpu_s=%.1f changes=%d",
 		f.who, f.n, ms(f.file(50)), ms(f.file(99)), ms(f.served(50)), f.bytesEach(), ms(f.cpu)/float64(len(f.taken)),
-		f.files, mib(f.rss), mib(f.peak), f.cold.Seconds(), len(f.taken))
+		f.files, mib(f.rss), mib(f.peak), f.cold.Seconds(), f.start.own.Seconds(), f.start.consul.Seconds(), len(f.taken))
 	if f.who == tlsfleetName {
 		line += fmt.Sprintf(" idle_cpu_percent=%.3f", 100*f.idle)
 	}

@@ -27,6 +27,7 @@ const (
 type scene struct {
 	contestant
 	consul string // address of its HTTP API
+	server int    // its process
 	stock  *stock
 	who    string
 	n      int
@@ -46,12 +47,20 @@ func measure(ctx context.Context, p *lab.Program, o options, s scene) (f figure,
 	if s.wire, err = newWire(ctx, p, s.consul); err != nil {
 		return f, err
 	}
+	before, err := lab.CPUTime(s.server)
+	if err != nil {
+		return f, err
+	}
 	began := time.Now()
 	s.proc = s.node.start(p, s.wire.Addr)
 	if err := s.await(ctx, coldLimit, 50*time.Millisecond, func() (bool, error) { return s.node.complete(s.n) }); err != nil {
 		return f, fmt.Errorf("wait for all names: %w", err)
 	}
 	f.cold = time.Since(began)
+	if f.start, err = s.spent(); err != nil {
+		return f, err
+	}
+	f.start.consul -= before
 	if _, err := s.once(ctx); err != nil { // nginx may have to learn of its servers first
 		return f, err
 	}
