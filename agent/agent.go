@@ -11,6 +11,7 @@ import (
 
 	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/leader"
+	"github.com/tlsfleet/tlsfleet/agent/metrics"
 	"github.com/tlsfleet/tlsfleet/agent/notify"
 	"github.com/tlsfleet/tlsfleet/agent/probe"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
@@ -45,6 +46,7 @@ type Agent struct {
 	gateway  *gateway
 	guard    *guard
 	notifier *notify.Notifier
+	metrics  *metrics.Metrics
 }
 
 // New checks that the agent can run here: keyring, folders, the only agent on
@@ -81,9 +83,10 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	if err != nil {
 		o.Log.Warn("certificates in quarantine forgotten, trying them again", "err", err)
 	}
+	m := metrics.New()
 	v := &view{node: cfg.Node, version: o.Version, problems: probs, changed: reportWake.give}
 	a := &Agent{
-		cfg: cfg, log: o.Log, store: st, renderer: r, hub: h, view: v, notifier: notifier,
+		cfg: cfg, log: o.Log, store: st, renderer: r, hub: h, view: v, notifier: notifier, metrics: m,
 		certs: &certFollower{
 			log: o.Log.Named("certs"), store: st, renderer: r, view: v, problems: probs,
 			maxLoss: float64(cfg.Certificates.MaxLossPercent) / 100, keep: cfg.Certificates.KeepReplaced,
@@ -102,10 +105,13 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 			log: o.Log.Named("leader"), node: cfg.Node, store: st, view: v, hub: h, problems: probs,
 			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), wake: leadWake,
 			tidy:    &tidy{log: o.Log.Named("leader"), store: st},
-			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell, now: time.Now},
+			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell, attempted: m.Attempted, now: time.Now},
 			notices: tell,
 		},
 	}
+	a.lead.issue.seen = &a.lead.seen
+	a.follower.reloaded, a.follower.splayed = m.Reloaded, m.Splayed
+	m.Show(a.facts)
 	a.follower.answered = newWake()
 	a.answers = newAnswers(a, probs)
 	serving := &tlsServing{
@@ -165,6 +171,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	if a.cfg.Certificates.GatewaySocket != "" {
 		add("serve the gateway", func(ctx context.Context) error { return a.gateway.serve(ctx, a.cfg.Certificates) })
+	}
+	if a.cfg.HTTP.Address != "" {
+		add("serve http", a.serveHTTP)
 	}
 	if a.cfg.Ticket.WatchEvents {
 		add("watch events", func(ctx context.Context) error {

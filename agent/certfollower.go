@@ -95,7 +95,7 @@ func (f *certFollower) Run(ctx context.Context) error {
 		case <-f.mail.wake:
 			f.look()
 		case <-f.demanded():
-			f.view.count(f.served.count())
+			f.view.count(f.served.count(), len(f.todo))
 		case <-f.suspects.wake:
 			f.mend(ctx)
 		case <-f.proof.told:

@@ -97,7 +97,7 @@ func (f *certFollower) settle(flips map[string]fleet.Hash, dropped []string, err
 		f.todo = map[string]fleet.Hash{} // a map never shrinks
 	}
 	f.litter()
-	f.view.count(f.served.count())
+	f.view.count(f.served.count(), len(f.todo))
 }
 
 // litter notes that there may be bundles to collect. What has been waiting is
@@ -111,8 +111,8 @@ func (f *certFollower) litter() {
 
 // publish puts what is followed into the node's report.
 func (f *certFollower) publish() {
-	names := f.served.count()
-	f.view.update(func() { f.view.inventory, f.view.names = f.head.Epoch, names })
+	names, pending := f.served.count(), len(f.todo)
+	f.view.update(func() { f.view.inventory, f.view.names, f.view.pending = f.head.Epoch, names, pending })
 }
 
 // collect removes bundles that nothing has named for long enough.

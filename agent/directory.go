@@ -11,9 +11,10 @@ import (
 // beside the follower. The zero value knows nothing.
 type directory struct {
 	mu     sync.RWMutex
-	names  index // with the zero hash of those that are removed
-	loaded bool  // what the node remembers has been read
-	whole  bool  // every shard of a head was read: other names have no certificate
+	names  index                      // with the zero hash of those that are removed
+	ends   [inventory.Shards][]uint32 // when they end, in the order of names: Unix minutes, 0 for those that are removed
+	loaded bool                       // what the node remembers has been read
+	whole  bool                       // every shard of a head was read: other names have no certificate
 	barred map[string]fleet.Hash
 }
 
@@ -27,6 +28,13 @@ func (d *directory) put(s inventory.Shard) {
 			}
 		}
 	})
+	ends := make([]uint32, len(s.Entries))
+	for i, e := range s.Entries {
+		if !e.Removed {
+			ends[i] = minutes(e.NotAfter)
+		}
+	}
+	d.ends[s.Number] = ends
 }
 
 // shard is what was put, as far as it is kept: of an entry only what lookup has.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 	"github.com/tlsfleet/tlsfleet/handlers"
 	"github.com/tlsfleet/tlsfleet/renderer"
@@ -38,6 +39,8 @@ type follower struct {
 	answered   wake                   // given when there is another answer to challenges
 	refused    func(renderer.Refusal) // told which certificates nginx refused a release for
 	released   func(began time.Time)  // told of a release that is in place
+	reloaded   func(fleet.Reload)     // told of every release that was carried out
+	splayed    func(time.Duration)    // and of the random part of the wait for it
 	foreign    *releaseSuspect
 	edits      *edits
 	fight      fight

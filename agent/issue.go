@@ -13,6 +13,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
+	"github.com/tlsfleet/tlsfleet/agent/metrics"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
@@ -34,6 +35,9 @@ type issue struct {
 	problems *problems
 	notices  notices
 	now      func() time.Time
+
+	seen      *leading
+	attempted func(outcome string) // told how each attempt ended
 }
 
 // How long a leader waits after its work on certificates broke off.
@@ -127,6 +131,7 @@ func (t *term) open(ctx context.Context) error {
 		t.log.Error("ledger refused, beginning with an empty one", "ca", first.Name, "err", err)
 	}
 	t.planner = issuance.NewPlanner(issuance.NewLedger(first.Limits, used))
+	t.seen.restarted()
 	now := t.now()
 	bad, err := t.store.Items(ctx, func(it issuance.Item) { t.set(it, now) })
 	if err != nil {
@@ -146,6 +151,8 @@ func (t *term) set(it issuance.Item, now time.Time) {
 	for _, name := range it.Names {
 		t.names[name] = id
 	}
+	before, _ := t.planner.Item(id)
+	t.seen.moved(before.State, it.State)
 	t.planner.Set(it, now)
 	if it.State == issuance.Issued && it.Cert != nil && it.Cert.ID != "" {
 		t.checks.Set(id, t.checkAt(it, now))
@@ -160,6 +167,9 @@ func (t *term) drop(it issuance.Item) {
 		if t.names[name] == it.ID() {
 			delete(t.names, name)
 		}
+	}
+	if known, ok := t.planner.Item(it.ID()); ok {
+		t.seen.moved(known.State, "")
 	}
 	t.planner.Remove(it.ID())
 	t.checks.Remove(it.ID())
@@ -230,6 +240,10 @@ const idle = time.Minute
 // fill begins as much work as there is room for, and says when to look again.
 func (t *term) fill(ctx context.Context) (time.Time, error) {
 	now := t.now()
+	defer func() {
+		left, until := t.planner.Ledger.Left(now)
+		t.seen.spent(metrics.Budget{CA: t.rules.cas[0].Name, Left: left, Held: until})
+	}()
 	next := now.Add(idle)
 	var begin []issuance.Item
 	counted := false

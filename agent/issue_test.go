@@ -108,7 +108,7 @@ func (w *issueWorld) leader(t *testing.T) (stop func()) {
 	t.Helper()
 	session := w.lead(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	i := &issue{log: testkit.Logger(t), store: w.store, rules: w.rules, problems: newProblems(func() {}), notices: notices{"test", w.tell}, now: w.now}
+	i := &issue{log: testkit.Logger(t), store: w.store, rules: w.rules, problems: newProblems(func() {}), notices: notices{"test", w.tell}, seen: &leading{}, attempted: func(string) {}, now: w.now}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -26,6 +26,19 @@ type outcome struct {
 	end     *ending
 }
 
+// label is what became of it in one word; empty for what was no attempt.
+func (o outcome) label() string {
+	switch {
+	case o.failure != nil:
+		return string(o.failure.Class)
+	case o.item.State != issuance.Issued:
+		return ""
+	case o.before.Cert != nil:
+		return "renewed"
+	}
+	return "issued"
+}
+
 // ending tells an attempt that its item was removed meanwhile.
 type ending struct {
 	removed atomic.Bool
@@ -271,6 +284,7 @@ func (t *term) took(ctx context.Context, o outcome) error {
 	}
 	if o.err == nil {
 		t.notices.attempted(o)
+		t.attempted(o.label())
 	}
 	now := t.now()
 	ledger := t.planner.Ledger

@@ -47,6 +47,8 @@ type lead struct {
 	issue    *issue
 	notices  notices
 
+	seen leading
+
 	damaged time.Time // since when the ring's record cannot be opened; zero: it can
 	alarm   string    // logged last
 }
@@ -59,6 +61,7 @@ func (l *lead) Run(ctx context.Context, session string) error {
 		return fmt.Errorf("lead: %w", err)
 	}
 	defer l.problems.replace("leader")
+	defer l.seen.ended()
 	l.log.Info("leading", "node", l.node)
 	ctx, stop := context.WithCancel(ctx) // ends the parts when the lead ends by itself
 	watched := make(chan error, 1)
@@ -110,6 +113,7 @@ func (l *lead) look(ctx context.Context, session string) (time.Duration, error) 
 		return lookWaiting, err
 	}
 	l.hub.settle(v.Ring)
+	l.seen.looked(v)
 	now := time.Now().UTC()
 	d := handlers.Decide(v, l.rules, now)
 	l.report(d)

@@ -20,6 +20,9 @@ func (f *follower) apply(ctx context.Context) {
 	f.log.Debug("applying", "reason", c.release.Reason, "epoch", c.epoch)
 	c.release.TLS, c.release.Challenges = f.tls(), f.challenges()
 	began := time.Now()
+	if c.attempt == 0 && !c.release.Urgent {
+		f.splayed(time.Duration(c.u * float64(f.pace.Splay)))
+	}
 	out, err := f.renderer.Apply(ctx, c.release)
 	f.prev = time.Now()
 	done := f.finish(ctx, out, err)
@@ -82,6 +85,9 @@ func (f *follower) finish(ctx context.Context, out renderer.Outcome, err error) 
 		return false // stopping: what is half done is mended at the next start
 	}
 	f.refused(out.Refused)
+	if out.Reload.Result != fleet.ReloadNone {
+		f.reloaded(out.Reload)
+	}
 	done := inPlace(out, err)
 	switch {
 	case done:

@@ -66,6 +66,7 @@ func (f *follower) keepContact() {
 	if f.cutOff {
 		return
 	}
+	f.view.reached(time.Now())
 	if err := f.contact.touch(); err != nil {
 		f.log.Warn("time of the last contact with consul not saved", "err", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -54,11 +55,8 @@ func secretsOf(cfg config.Config) secrets {
 }
 
 func secretFiles(cfg config.Config) []string {
-	files := []string{cfg.KeyringFile}
-	if cfg.Consul.TokenFile != "" {
-		files = append(files, cfg.Consul.TokenFile)
-	}
-	return files
+	files := []string{cfg.KeyringFile, cfg.Consul.TokenFile, cfg.HTTP.TokenFile, cfg.HTTP.CertFile, cfg.HTTP.KeyFile}
+	return slices.DeleteFunc(files, func(file string) bool { return file == "" })
 }
 
 // watch gives changed when the configuration at path or a file with secrets

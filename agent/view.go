@@ -28,6 +28,9 @@ type view struct {
 
 	inventory uint64 // epoch followed
 	names     int    // with a certificate here
+	pending   int    // whose wanted certificate is not in place yet
+
+	contact time.Time // with Consul, the last
 }
 
 // update changes the view under its lock and says so.
@@ -38,12 +41,19 @@ func (v *view) update(change func()) {
 	v.changed()
 }
 
-// count notes how many names have a certificate here. It is told with the next
-// report, because it may change with every handshake.
-func (v *view) count(names int) {
+// count notes how many names have a certificate here, and how many want another
+// one. It is told with the next report, because it may change with every handshake.
+func (v *view) count(names, pending int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.names = names
+	v.names, v.pending = names, pending
+}
+
+// reached notes when Consul was reached; the next report shows nothing of it.
+func (v *view) reached(at time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.contact = at
 }
 
 // Report is what the node would report now.

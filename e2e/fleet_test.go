@@ -185,6 +185,7 @@ func (f *Fleet) newNode(t *testing.T, i int, o FleetOptions, cert, key []byte) *
 		"reload.max_quiet":       "100ms",
 		"reload.min_interval":    "0s",
 		"leader.ttl":             "10s",
+		"http.address":           "", // all nodes are on one host
 		"log.level":              "debug",
 	}
 	maps.Copy(n.Settings, o.Settings)

@@ -235,6 +235,20 @@ leader {
   #ttl = "15s"
 }
 
+# Where this agent tells how it is: /metrics for Prometheus, /healthz, /readyz.
+# Nothing can be changed there.
+http {
+  # IP address and port; "" for none.
+  #address = "127.0.0.1:9180"
+
+  # Beyond loopback it has to be HTTPS, and a client gives a certificate issued by
+  # client_ca_file, or the token (as bearer token, or as the password of any user).
+  #cert_file = ""
+  #key_file = ""
+  #client_ca_file = ""
+  #token_file = ""
+}
+
 log {
   #level = "info" # trace, debug, info, warn, error
   #format = "text" # text, json

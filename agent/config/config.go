@@ -33,6 +33,7 @@ type Config struct {
 	Notify       []Notify
 	Reload       Reload
 	Leader       Leader
+	HTTP         HTTP
 	Log          Log
 }
 
@@ -189,6 +190,7 @@ func Default() Config {
 			MinInterval: 10 * time.Second,
 		},
 		Leader: Leader{Eligible: true, TTL: 15 * time.Second},
+		HTTP:   HTTP{Address: "127.0.0.1:9180"},
 		Log:    Log{Level: "info", Format: "text"},
 	}
 }

@@ -22,6 +22,7 @@ func (r *reader) finish() {
 	r.checkConsul()
 	r.checkRing()
 	r.checkCertificates()
+	r.checkHTTP()
 	if c := r.cfg.Reload; c.MaxQuiet < c.Quiet && r.sound("reload.max_quiet", "reload.quiet") {
 		r.add(r.line("reload.max_quiet", "reload.quiet"),
 			fmt.Sprintf("reload.max_quiet %s is shorter than reload.quiet %s", short(c.MaxQuiet), short(c.Quiet)),

@@ -40,6 +40,7 @@ func layout(c *Config) []block {
 			// Consul refuses session TTLs outside of these.
 			span("ttl", &c.Leader.TTL, 10*time.Second, day),
 		}},
+		{"http", httpLayout(&c.HTTP)},
 		{"log", []attribute{
 			oneOf("level", &c.Log.Level, "trace", "debug", "info", "warn", "error"),
 			oneOf("format", &c.Log.Format, "text", "json"),

@@ -207,6 +207,13 @@ reload {
   max_quiet = "0s"
   min_interval = "0s"
 }
+http {
+  address        = "[::]:9"
+  cert_file      = "/hc"
+  key_file       = "/hk"
+  client_ca_file = "/hca"
+  token_file     = "/ht"
+}
 leader {
   eligible = false
   ttl = "10s"
@@ -236,6 +243,7 @@ log {
 			{Name: "exec", Command: []string{"/bin/x", "y"}},
 		},
 		Leader: Leader{TTL: 10 * time.Second},
+		HTTP:   HTTP{Address: "[::]:9", CertFile: "/hc", KeyFile: "/hk", ClientCAFile: "/hca", TokenFile: "/ht"},
 		Log:    Log{Level: "debug", Format: "json"},
 	}
 	got, err := Parse([]byte(src), "f.hcl")

@@ -135,6 +135,21 @@ func (l *Ledger) Return(it Item) {
 // TakeFailure counts a failed validation of a name.
 func (l *Ledger) TakeFailure(name string, now time.Time) { l.use(l.failures(name), now) }
 
+// Left is how many orders the limit of the whole account allows at once now,
+// with the part of one that is coming back; negative if there is no limit. Until
+// held, none is placed all the same; zero if it is not held.
+func (l *Ledger) Left(now time.Time) (left float64, held time.Time) {
+	if until := l.held(now); until.After(now) {
+		held = until
+	}
+	b := l.orders()
+	if b.limit.none() {
+		return -1, held
+	}
+	missing := latest(now, l.full[b.name]).Sub(now)
+	return max(0, float64(b.limit.Count)-float64(missing)/float64(b.limit.step())), held
+}
+
 // Hold lets no order be placed for a time, because the CA has said so.
 func (l *Ledger) Hold(d time.Duration, now time.Time) {
 	l.full[holdName] = latest(l.held(now), now.Add(min(d, mostHold)))

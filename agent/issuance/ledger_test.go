@@ -100,3 +100,24 @@ func TestUsedForgetsWhatIsFullAgain(t *testing.T) {
 		t.Errorf("Used() a week later = %v, want nothing", used)
 	}
 }
+
+func TestLedgerTellsWhatIsLeft(t *testing.T) {
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	l := NewLedger(Limits{Orders: Limit{10, 10 * time.Hour}}, nil)
+	if left, held := l.Left(now); left != 10 || !held.IsZero() {
+		t.Errorf("Left() = %v, %v, want 10 and not held", left, held)
+	}
+	for range 4 {
+		l.Take(Item{Names: []string{"a.test"}}, now)
+	}
+	if left, _ := l.Left(now.Add(30 * time.Minute)); left != 6.5 {
+		t.Errorf("Left() = %v half an hour after four orders, want 6.5", left)
+	}
+	l.Hold(time.Minute, now)
+	if _, held := l.Left(now); !held.Equal(now.Add(time.Minute)) {
+		t.Errorf("Left() is held until %v, want in a minute", held)
+	}
+	if left, _ := NewLedger(Limits{}, nil).Left(now); left >= 0 {
+		t.Errorf("Left() = %v without a limit, want a negative number", left)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -57,6 +58,7 @@ func serve(ctx context.Context, path string, l net.Listener, h http.Handler) err
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    8 << 10,
+		ErrorLog:          log.New(io.Discard, "", 0), // of what clients do wrong
 		ConnContext:       withPeer,
 	}
 	served := make(chan error, 1)

@@ -100,6 +100,9 @@ leader {
   ttl = "{{.O.LeaderTTL}}"
 }
 {{- end}}
+http {
+  address = "" # all nodes are on one host
+}
 reload {
   splay        = "{{.O.Splay}}"
   min_interval = "{{.O.MinInterval}}"

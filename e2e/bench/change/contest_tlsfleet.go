@@ -102,6 +102,9 @@ nginx {
   release_address = %q
   default_servers = ["%[10]s ssl"]
 }
+http {
+  address = ""
+}
 certificates {
   mode   = "variable"
   names  = "open"
