@@ -169,6 +169,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	add("serve the socket", func(ctx context.Context) error {
 		return status.Serve(ctx, a.cfg.Socket, a.cfg.SocketGroup, a.view, a.hub, a.gateway, domainsAPI{&Console{cfg: a.cfg, store: a.store}})
 	})
+	if a.cfg.ACME.HTTP01 == config.HTTP01Agent {
+		add("answer challenges", func(ctx context.Context) error {
+			return status.ServeChallenges(ctx, a.cfg.ACME.ChallengeAddress, readThrough{a.log.Named("answer"), a.store})
+		})
+	}
 	if a.cfg.Certificates.GatewaySocket != "" {
 		add("serve the gateway", func(ctx context.Context) error { return a.gateway.serve(ctx, a.cfg.Certificates) })
 	}

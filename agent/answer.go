@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 	"github.com/tlsfleet/tlsfleet/renderer"
@@ -19,7 +20,7 @@ type answers struct {
 	log      hclog.Logger
 	store    *store.Store
 	problems *problems
-	listen   []string
+	acme     config.ACME
 	changed  func()
 
 	mu         sync.Mutex
@@ -32,7 +33,7 @@ func newAnswers(a *Agent, probs *problems) *answers {
 		a.log.Error("active release unreadable", "err", err)
 	}
 	return &answers{
-		log: a.log.Named("answer"), store: a.store, problems: probs, listen: a.cfg.ACME.HTTPListen,
+		log: a.log.Named("answer"), store: a.store, problems: probs, acme: a.cfg.ACME,
 		changed: a.follower.answered.give, thumbprint: active.Challenges.Thumbprint,
 	}
 }
@@ -76,5 +77,5 @@ func (a *answers) learn(thumbprint string) bool {
 func (a *answers) challenges() renderer.Challenges {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return renderer.Challenges{Thumbprint: a.thumbprint, Listen: a.listen}
+	return challengesOf(a.acme, a.thumbprint)
 }

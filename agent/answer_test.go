@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
@@ -35,12 +36,12 @@ func TestAnswersAreNeverTakenAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			changes := 0
 			a := &answers{
-				log: hclog.NewNullLogger(), problems: newProblems(func() {}), listen: []string{"80"}, thumbprint: tt.before,
+				log: hclog.NewNullLogger(), problems: newProblems(func() {}), acme: config.ACME{HTTPListen: []string{"80"}}, thumbprint: tt.before,
 				changed: func() { changes++ },
 			}
 			a.see(tt.rec, tt.err)
-			if got := a.challenges(); got.Thumbprint != tt.want || !slices.Equal(got.Listen, a.listen) {
-				t.Errorf("challenges() = %+v, want %s on %q", got, tt.want, a.listen)
+			if got := a.challenges(); got.Thumbprint != tt.want || !slices.Equal(got.Listen, a.acme.HTTPListen) {
+				t.Errorf("challenges() = %+v, want %s on %q", got, tt.want, a.acme.HTTPListen)
 			}
 			if changes != tt.changes {
 				t.Errorf("told of %d changes, want %d", changes, tt.changes)

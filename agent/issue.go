@@ -24,6 +24,7 @@ type issueRules struct {
 	preflight *issuer.Preflight
 	nodes     bool // preflights go through each node too
 	responder issuer.Responder
+	published bool          // the nodes' agents are told the answers to HTTP-01
 	soon      time.Duration // how soon a CA is asked for a first renewal window
 }
 
@@ -89,7 +90,9 @@ type term struct {
 	checked  chan outcome
 	requests chan []store.QueuedRequest
 	writer   *certWriter
-	aside    sync.WaitGroup // what works beside the loop, but for attempts
+
+	responder issuer.Responder
+	aside     sync.WaitGroup // what works beside the loop, but for attempts
 }
 
 // term works until ctx ends or something in Consul cannot be had.
@@ -121,6 +124,9 @@ func (i *issue) term(ctx context.Context, session string) error {
 func (t *term) open(ctx context.Context) error {
 	if err := t.openAccount(ctx); err != nil {
 		return fmt.Errorf("open ACME account: %w", err)
+	}
+	if err := t.publish(ctx); err != nil {
+		return err
 	}
 	first := t.rules.cas[0]
 	used, err := t.store.Used(ctx, first.Name)

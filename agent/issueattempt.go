@@ -163,6 +163,9 @@ func (t *term) preflight(ctx context.Context, it issuance.Item) error {
 		}
 		p := *t.rules.preflight
 		p.Thumbprint = t.clients.thumbprint
+		if public, ok := t.responder.(issuer.Publisher); ok {
+			p.Publish = public.Publish
+		}
 		if err := p.Check(ctx, name, nodes); err != nil {
 			return err
 		}
@@ -210,6 +213,10 @@ func (t *term) obtain(ctx context.Context, o outcome, again bool) outcome {
 	if o.err != nil {
 		return o
 	}
+	if errors.Is(err, issuer.ErrPublish) {
+		o.err = err
+		return o
+	}
 	if err != nil {
 		return t.fail(ctx, o, name, err)
 	}
@@ -229,7 +236,7 @@ func (t *term) ask(ctx context.Context, it issuance.Item, again bool, placed fun
 	if err != nil {
 		return bundle.Bundle{}, nil, err
 	}
-	b, err := client.Obtain(ctx, it, again, t.rules.responder, placed)
+	b, err := client.Obtain(ctx, it, again, t.responder, placed)
 	return b, client, err
 }
 

@@ -109,14 +109,14 @@ func (p *planner) outdated(ctx context.Context) error {
 // challenges is what the node would answer challenges with: what Consul says,
 // else what it answers already.
 func (p *planner) challenges(ctx context.Context) renderer.Challenges {
-	c := renderer.Challenges{Thumbprint: p.here.view.active.Challenges.Thumbprint, Listen: p.cfg.ACME.HTTPListen}
+	thumbprint := p.here.view.active.Challenges.Thumbprint
 	switch rec, err := p.store.Answer(ctx); {
 	case err == nil:
-		c.Thumbprint = rec.Answer.Thumbprint
+		thumbprint = rec.Answer.Thumbprint
 	case errors.Is(err, store.ErrRecord):
 		p.problem("answer-refused", fleet.Alarm, err.Error())
 	}
-	return c
+	return challengesOf(p.cfg.ACME, thumbprint)
 }
 
 // imports plans an import, on top of what this node has to do before.

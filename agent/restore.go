@@ -157,7 +157,7 @@ func (b boot) place(ctx context.Context, rel renderer.Release) (note string, err
 		}
 	}
 	rel.TLS = b.servers(ctx)
-	rel.Challenges = renderer.Challenges{Thumbprint: active.Challenges.Thumbprint, Listen: b.cfg.ACME.HTTPListen}
+	rel.Challenges = challengesOf(b.cfg.ACME, active.Challenges.Thumbprint)
 	err = b.renderer.Restore(ctx, rel)
 	if errors.Is(err, renderer.ErrNotIncluded) {
 		return err.Error(), nil

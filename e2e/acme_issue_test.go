@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,64 @@ func TestChallengesAreAnsweredByNginxAlone(t *testing.T) {
 			t.Errorf("after a restart of nginx without Consul: %v", err)
 		}
 	}
+}
+
+// TestChallengesAreAnsweredByAgents has each name lead to another node, so that
+// the CA asks agents that do not lead, and takes one agent away.
+func TestChallengesAreAnsweredByAgents(t *testing.T) {
+	t.Parallel()
+	a := newACMEFleet(t, onShared(t, 3, Settings{"acme.http01": "agent", "acme.preflight_nodes": true}))
+	var names []string
+	for i, n := range a.Nodes {
+		names = append(names, fmt.Sprintf("n%d.test", i))
+		a.leadTo(t, n, names[i])
+	}
+	a.Add(t, names...)
+	for _, name := range names {
+		a.AwaitIssued(t, name, "", a.Nodes...)
+	}
+	if keys := a.keys(t, "acme/challenges/"); len(keys) > 0 {
+		t.Errorf("challenges that are over stay in Consul: %q", keys)
+	}
+	// Where no agent answers, the preflight fails and the CA is not asked.
+	leader := a.Leader(t)
+	for _, n := range a.Nodes {
+		if n != leader {
+			orders := a.pebble.Counts(t).Orders
+			n.Agent.Kill(t)
+			a.leadTo(t, n, "late.test")
+			a.Add(t, "late.test")
+			d := a.AwaitDomain(t, "late.test", issuance.Waiting)
+			if d.Failure.Stage != issuance.StagePreflight || !strings.Contains(d.Failure.Detail, "502") {
+				t.Errorf("the failure without an agent = %+v, want one of the preflight with 502", d.Failure)
+			}
+			if now := a.pebble.Counts(t).Orders; now != orders {
+				t.Errorf("the CA has made %d orders, want %d", now, orders)
+			}
+			n.StartAgent(t)
+			break
+		}
+	}
+	testkit.Eventually(t, settle, "the agent to answer again", func() error {
+		for _, n := range a.Nodes {
+			if err := a.answers(t, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	a.CLI(t, "domain", "retry", "late.test").Want(t, 0)
+	a.AwaitIssued(t, "late.test", "", a.Nodes...)
+}
+
+// keys are the keys in Consul below a path of the fleet.
+func (f *Fleet) keys(t *testing.T, path string) []string {
+	t.Helper()
+	keys, _, err := f.Consul.Client(t).KV().Keys(f.path(path), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 // TestKilledLeaderObtainsEachCertificateOnce kills the leader in the middle of

@@ -29,13 +29,14 @@ type acmeFleet struct {
 	pebble *testkit.PebbleServer
 	ca     *CA // what clients trust
 	port   int
+	passes bool // nginx passes challenges on to the agents
 }
 
 // newACMEFleet makes nodes that serve any name without a reload and waits until
 // each answers challenges.
 func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 	t.Helper()
-	a := &acmeFleet{port: testkit.FreePort(t, "127.0.0.1")}
+	a := &acmeFleet{port: testkit.FreePort(t, "127.0.0.1"), passes: o.Settings["acme.http01"] == "agent"}
 	a.pebble = testkit.Pebble(t, testkit.PebbleOptions{HTTPPort: a.port})
 	a.ca = &CA{roots: a.pebble.IssuingRoots(t)}
 	address := func(i int) string { return fmt.Sprintf("127.0.0.%d", 21+i) }
@@ -45,6 +46,9 @@ func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 		s := Settings{"address": address(i), "acme.http_listen": []string{net.JoinHostPort(address(i), strconv.Itoa(a.port))}}
 		if node != nil {
 			maps.Copy(s, node(i))
+		}
+		if a.passes {
+			s["acme.challenge_address"] = net.JoinHostPort(address(i), strconv.Itoa(testkit.FreePort(t, address(i))))
 		}
 		return s
 	}
@@ -67,7 +71,8 @@ func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 	return a
 }
 
-// answers is nil if the node's nginx answers a challenge as the CA wants it.
+// answers is nil if the node's nginx answers a challenge as the CA wants it, or
+// its agent says that nobody has made this one known.
 func (a *acmeFleet) answers(t *testing.T, n *Node) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -83,6 +88,12 @@ func (a *acmeFleet) answers(t *testing.T, n *Node) error {
 	text, err := io.ReadAll(resp.Body)
 	if closeErr := resp.Body.Close(); err == nil {
 		err = closeErr
+	}
+	if a.passes && err == nil {
+		if resp.StatusCode != http.StatusNotFound || !strings.Contains(string(text), "page not found") {
+			err = fmt.Errorf("%s answers %s with %q, want it from the agent", url, resp.Status, text)
+		}
+		return err
 	}
 	thumbprint, ok := strings.CutPrefix(string(text), "a-Token_1.")
 	if err == nil && (!ok || !fleet.IsThumbprint(thumbprint)) {

@@ -179,6 +179,12 @@ acme {
   # state_dir, and keep the asterisk, because the file comes with the account.
   #http_listen = []
 
+  # Who answers challenges: "stateless", each nginx by itself, also with the agents
+  # and Consul away; or "agent", nginx asks the agent of its host there, which reads
+  # Consul. The same on every host.
+  #http01 = "stateless"
+  #challenge_address = "127.0.0.1:9182"
+
   # Before a CA is asked, each name has to be seen to lead here, by its address in
   # DNS and, with preflight_nodes, by that of each node.
   #preflight = true

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,6 +134,7 @@ func TestChallengesStayAfterARestart(t *testing.T) {
 		"another socket":  {Challenges{Thumbprint: oneKey, Listen: []string{"127.0.0.1:1"}}, false},
 		"no server":       {Challenges{Thumbprint: oneKey}, false},
 		"no key":          {Challenges{Listen: []string{address}}, false},
+		"by the agent":    {Challenges{Proxy: "127.0.0.1:1", Listen: []string{address}}, false},
 	}
 	for name, tt := range tests {
 		if why, err := g.Outdated(TLSServers{}, tt.want); err != nil || (why == "") != tt.same {
@@ -175,5 +177,56 @@ func TestIncludedChallengesAreTestedBeforeTheFlip(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(g.cfg.releaseDir(before), "acme-challenge.inc")); !os.IsNotExist(err) {
 		t.Errorf("a release without a thumbprint has the file to include: %v", err)
+	}
+}
+
+// TestChallengesArePassedOn: nothing but the path of a challenge reaches the
+// agent, whatever protects the site.
+func TestChallengesArePassedOn(t *testing.T) {
+	t.Parallel()
+	g, address := webRig(t)
+	g.nginx.Start(t)
+	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.Method != http.MethodGet || r.Host != "challenges" || len(body) > 0 || len(r.Header) > 0 {
+			t.Errorf("the agent is asked %s %s of %s with %q and %v, %v", r.Method, r.URL, r.Host, body, r.Header, err)
+		}
+		if strings.HasSuffix(r.URL.Path, "/none") {
+			http.NotFound(w, r)
+			return
+		}
+		if _, err := io.WriteString(w, "answer to "+r.URL.Path); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(agent.Close)
+	rel := ringRelease(newRing(t, 1))
+	rel.Challenges = Challenges{Proxy: agent.Listener.Addr().String(), Listen: []string{address}}
+	g.mustProve(t, rel)
+	const path = "/.well-known/acme-challenge/"
+	cookie := "\r\nCookie: secret"
+	tests := map[string]struct{ host, path, want string }{
+		"any name":          {"Host: any.test" + cookie, path + "A-z_09", "200 answer to " + path + "A-z_09"},
+		"server of its own": {"Host: own.test" + cookie, path + "A-z_09", "200 answer to " + path + "A-z_09"},
+		"not known":         {"Host: own.test", path + "none", "404 "},
+		"no token":          {"Host: own.test", path, "200 own\n"},
+		"odd token":         {"Host: own.test", path + "a.b", "200 own\n"},
+		"above":             {"Host: own.test", path + "../../v1/status", "200 own\n"},
+		"long token":        {"Host: own.test", path + strings.Repeat("a", 201), "200 own\n"},
+	}
+	for name, tt := range tests {
+		if got := page(t, address, tt.host, tt.path); got != tt.want {
+			t.Errorf("%s: nginx answers %q, want %q", name, got, tt.want)
+		}
+	}
+	agent.Close()
+	if got := page(t, address, "Host: own.test", path+"A-z_09"); got != "502 " {
+		t.Errorf("without an agent nginx answers %q, want 502", got)
+	}
+	for _, proxy := range []string{"10.0.0.1:1", "localhost:1", "127.0.0.1", "127.0.0.1:1; evil"} {
+		rel.Challenges.Proxy = proxy
+		if _, err := g.Apply(t.Context(), rel); err == nil {
+			t.Errorf("Apply() with challenges passed on to %q = nil, want an error", proxy)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"text/template"
 
@@ -19,15 +20,20 @@ const (
 	ACMEFile = "15-acme.conf"
 )
 
-// Challenges is how nginx answers HTTP-01 challenges by itself (RFC 8555,
-// section 8.3). nginx returns before it looks at allow, deny and auth_basic.
+// Challenges is how nginx answers HTTP-01 challenges (RFC 8555, section 8.3): by
+// itself, before it looks at allow, deny and auth_basic, or by asking the agent.
 type Challenges struct {
-	Thumbprint string   // of the ACME account key, as fleet.IsThumbprint takes it
+	Thumbprint string   // of the ACME account key, as fleet.IsThumbprint takes it; empty with Proxy
+	Proxy      string   // loopback address:port of the agent; empty: nginx answers by itself
 	Listen     []string // listen parameters, such as "80"; none: no ACMEFile
 }
 
 func (c Challenges) check() error {
-	if !fleet.IsThumbprint(c.Thumbprint) {
+	if c.Proxy != "" {
+		if a, err := netip.ParseAddrPort(c.Proxy); err != nil || !a.Addr().IsLoopback() || c.Thumbprint != "" {
+			return fmt.Errorf("%.60q is no loopback address, or there is a thumbprint too", c.Proxy)
+		}
+	} else if !fleet.IsThumbprint(c.Thumbprint) {
 		return fmt.Errorf("%.60q is no thumbprint of a key", c.Thumbprint)
 	}
 	for _, l := range c.Listen {

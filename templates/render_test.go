@@ -24,6 +24,7 @@ func TestRenderMatchesGoldenFiles(t *testing.T) {
 			Challenges: &Challenges{Thumbprint: thumbprint, Listen: []string{"80 backlog=64", "[::]:80 proxy_protocol"}},
 		},
 		"acme-include": {Release: 12, ReleaseAddress: "127.0.0.1:9181", PerHost: true, Challenges: &Challenges{Thumbprint: thumbprint}},
+		"acme-agent":   {Release: 13, ReleaseAddress: "127.0.0.1:9181", PerHost: true, Challenges: &Challenges{Proxy: "[::1]:9182", Listen: []string{"80"}}},
 		"no-timeout":   {Release: 9, ReleaseAddress: "unix:/run/tlsfleet/release.sock", KeyFiles: []string{"/run/t/aa.key"}},
 		"odd-spelling": {Release: 10, ReleaseAddress: "127.0.0.1:9181", KeyFiles: []string{`/run/a b;"c"\d/{aa}.key`}, DefaultServers: []string{"443 ssl; evil"}},
 	}

@@ -12,6 +12,9 @@ import (
 
 // ACME is how the leader obtains certificates. Without a CA it obtains none.
 type ACME struct {
+	HTTP01           HTTP01 // who answers challenges
+	ChallengeAddress string // loopback address:port of the agent, with HTTP01Agent
+
 	HTTPListen     []string // parameters of the directive listen, for rendered servers that answer HTTP-01
 	Parallel       int      // certificates worked on at a time
 	Preflight      bool     // names are shown to lead here before a CA is asked
@@ -20,6 +23,15 @@ type ACME struct {
 	HTTPPort       int      // where HTTP-01 challenges come in from outside
 	Contact        []string // of the account, "mailto:..."
 }
+
+// HTTP01 is who answers HTTP-01 challenges.
+type HTTP01 string
+
+// Who answers.
+const (
+	HTTP01Stateless HTTP01 = "stateless" // each nginx by itself
+	HTTP01Agent     HTTP01 = "agent"     // each node's agent, with what is in Consul
+)
 
 // CA is one CA, asked in the order of the file.
 type CA struct {
@@ -52,6 +64,8 @@ func defaultCA(name string) CA {
 
 func acmeLayout(a *ACME) []attribute {
 	return []attribute{
+		oneOf("http01", &a.HTTP01, HTTP01Stateless, HTTP01Agent),
+		required("challenge_address", &a.ChallengeAddress, isLoopback),
 		list("http_listen", &a.HTTPListen, isPlainListen),
 		number("parallel", &a.Parallel, 1, 256),
 		flag("preflight", &a.Preflight),

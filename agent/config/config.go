@@ -182,7 +182,7 @@ func Default() Config {
 			KeepReplaced:   time.Minute,
 			OnDemandMiB:    256,
 		},
-		ACME: ACME{Parallel: 32, Preflight: true, HTTPPort: 80},
+		ACME: ACME{HTTP01: HTTP01Stateless, ChallengeAddress: "127.0.0.1:9182", Parallel: 32, Preflight: true, HTTPPort: 80},
 		Reload: Reload{
 			Splay:       5 * time.Second,
 			Quiet:       500 * time.Millisecond,

@@ -69,7 +69,7 @@ func TestExampleParsesToDefaults(t *testing.T) {
 	want.Node = host
 	src := readExample(t)
 	// Every setting, with its # removed, has to be the default.
-	bare := regexp.MustCompile(`(?m)^(\s*)#([a-z_]+ = )`).ReplaceAllString(src, "$1$2")
+	bare := regexp.MustCompile(`(?m)^(\s*)#([a-z0-9_]+ = )`).ReplaceAllString(src, "$1$2")
 	if bare == src {
 		t.Fatal("the example has no commented settings")
 	}
@@ -93,7 +93,7 @@ func TestExampleNamesEveryAttribute(t *testing.T) {
 		if strings.HasPrefix(line, "}") {
 			in = ""
 		}
-		if m := regexp.MustCompile(`^\s*#?([a-z_]+) = `).FindStringSubmatch(line); m != nil {
+		if m := regexp.MustCompile(`^\s*#?([a-z0-9_]+) = `).FindStringSubmatch(line); m != nil {
 			got = append(got, join(in, m[1]))
 		}
 	}
@@ -161,6 +161,8 @@ certificates {
   on_demand_mib = 12
 }
 acme {
+  http01 = "agent"
+  challenge_address = "127.0.0.1:2"
   http_listen = ["80", "[::]:80"]
   parallel = 3
   preflight = false
@@ -235,7 +237,7 @@ log {
 		Ticket: Ticket{RotateEvery: 24 * time.Hour, SessionTimeout: 3 * time.Hour, Policy: PolicyProceed,
 			Deadline: 5 * time.Second, AcceptEventKeys: true},
 		Certificates: Certificates{CertVariable, NamesOpen, []string{"444 ssl"}, "/i", "g", 7, 9 * time.Second, "/g.sock", "h", 12},
-		ACME:         ACME{[]string{"80", "[::]:80"}, 3, false, true, "[::1]:53", 8080, []string{"mailto:a@b.test"}},
+		ACME:         ACME{HTTP01Agent, "127.0.0.1:2", []string{"80", "[::]:80"}, 3, false, true, "[::1]:53", 8080, []string{"mailto:a@b.test"}},
 		CAs: []CA{defaultCAOf("one", "https://ca.test/dir"), {"two", "https://two.test", "/roots", "kid", "/mac",
 			Limit{7, time.Minute}, Limit{}, Limit{1, day}, Limit{2, time.Hour}}},
 		Notify: []Notify{
@@ -292,6 +294,8 @@ func TestDefaults(t *testing.T) {
 		"reload.quiet":             {d.Reload.Quiet, 500 * time.Millisecond},
 		"reload.max_quiet":         {d.Reload.MaxQuiet, 5 * time.Second},
 		"reload.min_interval":      {d.Reload.MinInterval, 10 * time.Second},
+		"acme.http01":              {d.ACME.HTTP01, HTTP01Stateless},
+		"acme.challenge_address":   {d.ACME.ChallengeAddress, "127.0.0.1:9182"},
 		"acme.parallel":            {d.ACME.Parallel, 32},
 		"acme.preflight":           {d.ACME.Preflight, true},
 		"acme.http_port":           {d.ACME.HTTPPort, 80},

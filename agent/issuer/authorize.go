@@ -49,6 +49,11 @@ func (c *Client) validate(ctx context.Context, url string, r Responder) error {
 	if err != nil {
 		return fmt.Errorf("answer challenge of %s: %w", authz.Identifier.Value, err)
 	}
+	withdraw, err := publish(ctx, r, challenge.Type, answer)
+	if err != nil {
+		return fmt.Errorf("answer challenge of %s: %w", authz.Identifier.Value, err)
+	}
+	defer withdraw()
 	name := authz.Identifier.Value
 	if err := r.Present(ctx, name, challenge.Token, answer); err != nil {
 		return fmt.Errorf("answer challenge of %s: %w", name, err)

@@ -28,6 +28,9 @@ type Preflight struct {
 	Resolver   string        // address of a DNS server; empty: the system's
 	Port       int           // HTTP-01 is on 80; another one for tests
 	Timeout    time.Duration // of one request with its redirects; default 10 s
+
+	// Publish makes an answer known to every node first; nil: they need nothing.
+	Publish func(ctx context.Context, token, thumbprint string) (withdraw func(), _ error)
 }
 
 // Bounds of what is fetched.
@@ -48,11 +51,23 @@ func (p Preflight) Check(ctx context.Context, name string, nodes []string) error
 	if p.Timeout <= 0 {
 		p.Timeout = preflightTimeout
 	}
+	var random [24]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return err
+	}
+	token := base64.RawURLEncoding.EncodeToString(random[:])
+	if p.Publish != nil {
+		withdraw, err := p.Publish(ctx, token, p.Thumbprint)
+		if err != nil {
+			return err
+		}
+		defer withdraw()
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(preflighters)
 	for _, node := range append([]string{""}, nodes...) {
 		g.Go(func() error {
-			if err := p.fetch(ctx, name, node); err != nil {
+			if err := p.fetch(ctx, name, node, token); err != nil {
 				return at(issuance.StagePreflight, fmt.Errorf("preflight of %s%s: %w", name, through(node), err))
 			}
 			return nil
@@ -68,15 +83,10 @@ func through(node string) string {
 	return " through node " + node
 }
 
-// fetch asks for one token; a node, if given, instead of what DNS says.
-func (p Preflight) fetch(ctx context.Context, name, node string) error {
+// fetch asks for the token; a node, if given, instead of what DNS says.
+func (p Preflight) fetch(ctx context.Context, name, node, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
-	var random [24]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return err
-	}
-	token := base64.RawURLEncoding.EncodeToString(random[:])
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.host(name)+challengePath+token, nil)
 	if err != nil {
 		return err

@@ -26,15 +26,19 @@ const (
 	accountPath   = "acme/account"
 	answerPath    = "acme/answer"
 	ledgersPath   = "acme/ledgers/"
+
+	challengesPath = "acme/challenges/"
 )
 
 func shardPath(number int) string       { return shardsPath + strconv.Itoa(number) }
 func bundlePath(hash fleet.Hash) string { return bundlesPath + hash.String() }
 func chainPath(chain fleet.Hash) string { return chainsPath + chain.String() }
 
-func itemPath(id string) string    { return issuancePath + id[:min(len(id), 2)] + "/" + id }
-func requestPath(id string) string { return intakePath + id }
-func ledgerPath(ca string) string  { return ledgersPath + ca }
+func itemPath(id string) string         { return issuancePath + id[:min(len(id), 2)] + "/" + id }
+func requestPath(id string) string      { return intakePath + id }
+func challengePath(token string) string { return challengesPath + token }
+
+func ledgerPath(ca string) string { return ledgersPath + ca }
 
 func (s *Store) key(path string) string { return root + s.fleet + "/" + path }
 

@@ -96,6 +96,7 @@ func (h Holder) following() []Right {
 		h.keys(bundlesPath, "read"),
 		h.keys(chainsPath, "read"),
 		h.key(answerPath, "read"),
+		h.keys(challengesPath, "read"),
 		{"node", cmp.Or(h.ConsulNode, h.Node), false, "read"},
 	}
 }
@@ -115,6 +116,7 @@ func (h Holder) leading() []Right {
 		h.key(accountPath, "write"),
 		h.key(answerPath, "write"),
 		h.keys(ledgersPath, "write"),
+		h.keys(challengesPath, "write"),
 		{"node", "", true, "read"},
 	}
 }

@@ -34,7 +34,7 @@ func newCourt(t *testing.T) court {
 	admin := server.Client(t)
 	for _, path := range []string{
 		"meta", "tickets/ring", "inventory/head", "inventory/shards/7", "bundles/b", "chains/c", "nodes/one", "nodes/two",
-		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca",
+		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca", "acme/challenges/token",
 	} {
 		if _, err := admin.KV().Put(&api.KVPair{Key: key(path), Value: []byte("x")}, nil); err != nil {
 			t.Fatal(err)
@@ -151,6 +151,8 @@ func TestRightsOfRoles(t *testing.T) {
 		"read the answer":                 {get("acme/answer"), []store.Role{a, l, o}},
 		"write the answer":                {write("acme/answer"), []store.Role{l}},
 		"read a ledger":                   {get("acme/ledgers/ca"), []store.Role{l, o}},
+		"read a challenge":                {get("acme/challenges/token"), []store.Role{a, l}},
+		"write a challenge":               {write("acme/challenges/token"), []store.Role{l}},
 		"write a ledger":                  {write("acme/ledgers/ca"), []store.Role{l}},
 		"list the journal":                {list("issuance/ab/"), []store.Role{l, o}},
 		"write the journal":               {txn("issuance/ab/abc"), []store.Role{l}},
