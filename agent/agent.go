@@ -226,6 +226,10 @@ func openStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return storeWith(cfg, ring, log)
+}
+
+func storeWith(cfg config.Config, ring *seal.Keyring, log hclog.Logger) (*store.Store, error) {
 	c := cfg.Consul
 	return store.Open(store.Config{
 		Address: c.Address, Scheme: c.Scheme, Token: string(c.Token.Reveal()), TokenFile: c.TokenFile,

@@ -158,10 +158,15 @@ func (r Result) Want(t *testing.T, code int) Result {
 // runToEnd runs argv with env added to the environment and stdin as its
 // input. It may be called from any goroutine.
 func runToEnd(t *testing.T, env []string, stdin string, argv ...string) Result {
+	return runWith(t, nil, env, stdin, argv...)
+}
+
+func runWith(t *testing.T, attr *syscall.SysProcAttr, env []string, stdin string, argv ...string) Result {
 	r := Result{Argv: argv}
 	begin := time.Now()
 	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = attr
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut

@@ -39,6 +39,7 @@ type Config struct {
 // concurrently.
 type Store struct {
 	client  *api.Client
+	link    Link
 	keyring *seal.Keyring
 	fleet   string
 	log     hclog.Logger
@@ -59,16 +60,18 @@ func Open(cfg Config, kr *seal.Keyring) (*Store, error) {
 	if conf.HttpClient, err = api.NewHttpClient(conf.Transport, conf.TLSConfig); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	conf.HttpClient.Transport = postTransport{rawTransport{conf.HttpClient.Transport}}
+	link := linkOf(conf)
 	client, err := api.NewClient(conf)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	// Now, because for a unix socket the client has made another one.
+	conf.HttpClient.Transport = dateTransport{postTransport{rawTransport{conf.HttpClient.Transport}}}
 	log := cfg.Log
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	return &Store{client: client, keyring: kr, fleet: cfg.Fleet, log: log, pace: consul.DefaultPace()}, nil
+	return &Store{client: client, link: link, keyring: kr, fleet: cfg.Fleet, log: log, pace: consul.DefaultPace()}, nil
 }
 
 // Client is the Consul client the store uses, for the leader election.

@@ -1,0 +1,51 @@
+package doctor
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+)
+
+// asRoot is what to do about what this user may not see.
+const asRoot = "run it as root"
+
+// Config judges the configuration file. exposed says that it holds a secret and
+// others may read it.
+func Config(path string, err error, exposed bool) Finding {
+	const id = "config"
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return skipped(id, asRoot, "%v", err)
+	case err != nil:
+		return failure(id, "mend the file; packaging/tlsfleet.hcl explains every setting", "%v", err)
+	case exposed:
+		return failure(id, "chmod 600 "+path+", or put the token into token_file", "%s holds Consul's token and others may read it", path)
+	}
+	return ok(id, "%s is sound", path)
+}
+
+// Keyring is what was found of the keyring file.
+type Keyring struct {
+	Path  string
+	Err   error // of loading it
+	Owner int   // user id
+	User  int   // who asks
+	Made  time.Time
+	Keys  []string // ids
+}
+
+// Judge gives the finding "keyring".
+func (k Keyring) Judge(now time.Time) Finding {
+	const id = "keyring"
+	switch {
+	case errors.Is(k.Err, fs.ErrPermission):
+		return skipped(id, asRoot, "%v", k.Err)
+	case errors.Is(k.Err, fs.ErrNotExist):
+		return failure(id, "copy it from a node of the fleet, or make the first one: tlsfleet keyring init", "%s is not there", k.Path)
+	case k.Err != nil:
+		return failure(id, "chmod 600 "+k.Path+", or copy it again from a node of the fleet", "%v", k.Err)
+	case k.Owner != 0 && k.Owner != k.User:
+		return warning(id, "chown root "+k.Path, "%s belongs to the user %d, who can open everything of the fleet", k.Path, k.Owner)
+	}
+	return ok(id, "%s: %d keys, %s seals, file of %s", k.Path, len(k.Keys), k.Keys[0], days(now.Sub(k.Made)))
+}
