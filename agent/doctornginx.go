@@ -4,16 +4,13 @@ import (
 	"context"
 	"os"
 
-	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/doctor"
 )
 
 // nginx looks at the nginx of this host and what it is configured to do.
 func (x *examiner) nginx(ctx context.Context) []doctor.Finding {
-	mode := x.cfg.Certificates.Mode
 	n := doctor.Nginx{
 		Binary: x.cfg.Nginx.Binary, Root: os.Geteuid() == 0, IncludeLine: x.node.IncludeLine(),
-		Variables: mode == config.CertVariable || mode == config.CertAuto,
 	}
 	n.Survey, n.Err = x.node.Survey(ctx)
 	x.survey = n.Survey

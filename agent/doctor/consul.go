@@ -7,9 +7,12 @@ import (
 	"strings"
 )
 
-// oldestConsul is the first that has all that tlsfleet asks for: get-or-empty
-// in transactions.
-const oldestConsul = "1.14"
+// oldestConsul is the first that has all that tlsfleet asks for, get-or-empty in
+// transactions; testedConsul the first that it is tested with.
+const (
+	oldestConsul = "1.14"
+	testedConsul = "1.18"
+)
 
 // Consul is what was found of Consul.
 type Consul struct {
@@ -58,7 +61,10 @@ func (c Consul) link() Finding {
 func (c Consul) version() Finding {
 	const id = "consul-version"
 	if Older(c.Version, oldestConsul) {
-		return failure(id, "upgrade Consul to "+oldestConsul+" or later", "Consul %s does not know all that tlsfleet asks for", c.Version)
+		return failure(id, "upgrade Consul to "+testedConsul+" or later", "Consul %s does not know all that tlsfleet asks for", c.Version)
+	}
+	if Older(c.Version, testedConsul) {
+		return warning(id, "upgrade Consul to "+testedConsul+" or later", "Consul %s is older than any that tlsfleet is tested with", c.Version)
 	}
 	return ok(id, "Consul %s", c.Version)
 }

@@ -46,6 +46,7 @@ func TestJudgements(t *testing.T) {
 		"keyring, not seen":  {one(doctor.Keyring{Err: denied}.Judge(now)), "keyring", doctor.Skipped, "permission"},
 		"keyring, sound":     {one(doctor.Keyring{Keys: []string{"ab"}, Made: now.Add(-90 * day)}.Judge(now)), "keyring", doctor.OK, "90 days"},
 		"consul, old":        {doctor.Consul{Version: "1.13.9"}.Judge(), "consul-version", doctor.Failure, "1.13.9"},
+		"consul, untested":   {doctor.Consul{Version: "1.17.0"}.Judge(), "consul-version", doctor.Warning, "tested"},
 		"consul, new":        {doctor.Consul{Version: "1.20.6+ent"}.Judge(), "consul-version", doctor.OK, "1.20.6"},
 		"consul, in clear":   {doctor.Consul{Address: "http://10.0.0.1:8500"}.Judge(), "consul-tls", doctor.Failure, "10.0.0.1"},
 		"consul, by TLS":     {doctor.Consul{TLS: true}.Judge(), "consul-tls", doctor.OK, "TLS"},
@@ -59,7 +60,7 @@ func TestJudgements(t *testing.T) {
 		"nginx, modern":      {modern(renderer.Survey{}).Judge(), "nginx", doctor.OK, "1.28.0"},
 		"nginx, 1.26":        {modern(renderer.Survey{Inspection: renderer.Inspection{NginxVersion: "1.26.3"}}).Judge(), "nginx", doctor.OK, "1.27.4"},
 		"nginx, 1.22":        {modern(renderer.Survey{Inspection: renderer.Inspection{NginxVersion: "1.22.1"}}).Judge(), "nginx", doctor.Warning, "TLS 1.3"},
-		"nginx, too old":     {doctor.Nginx{Variables: true, Survey: renderer.Survey{Inspection: renderer.Inspection{NginxVersion: "1.14.2"}}}.Judge(), "nginx", doctor.Failure, "variable"},
+		"nginx, too old":     {doctor.Nginx{Survey: renderer.Survey{Inspection: renderer.Inspection{NginxVersion: "1.18.0"}}}.Judge(), "nginx", doctor.Failure, "1.19.4"},
 		"nginx, unread":      {doctor.Nginx{Err: errOdd}.Judge(), "nginx-paths", doctor.Skipped, "odd"},
 		"nginx, partly read": {modern(renderer.Survey{}).Judge(), "nginx-include", doctor.Warning, "in full"}, // nothing was parsed
 		"nginx, hidden":      {doctor.Nginx{Process: denied}.Judge(), "nginx-process", doctor.Skipped, "permission"},

@@ -3,16 +3,15 @@ package doctor
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 
 	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
 // nginx from which on it can do what some promise needs.
 const (
-	nginxVariables = "1.15.9" // certificates by variable
-	nginxTimeouts  = "1.23.2" // ssl_session_timeout for tickets of TLS 1.3
-	nginxCache     = "1.27.4" // ssl_certificate_cache, keepalive_min_timeout
+	nginxOldest   = "1.19.4" // ssl_reject_handshake; certificates by variable since 1.15.9
+	nginxTimeouts = "1.23.2" // ssl_session_timeout for tickets of TLS 1.3
+	nginxCache    = "1.27.4" // ssl_certificate_cache, keepalive_min_timeout
 )
 
 // Nginx is what was found of nginx on this host.
@@ -24,7 +23,6 @@ type Nginx struct {
 	Process     error // what is wrong with the process
 	Test        error // of nginx -t
 	Root        bool  // root asks
-	Variables   bool  // certificates are served by variable
 	IncludeLine string
 }
 
@@ -56,10 +54,10 @@ func (n Nginx) version() Finding {
 	const id = "nginx"
 	v := n.Survey.NginxVersion
 	switch {
-	case v == "" && errors.Is(n.Err, exec.ErrNotFound), v == "":
+	case v == "":
 		return failure(id, "install nginx, or set binary in the block nginx", "%s: %v", n.Binary, n.Err)
-	case n.Variables && Older(v, nginxVariables):
-		return failure(id, "upgrade nginx to "+nginxCache+`, or set mode = "static"`, "nginx %s cannot serve certificates by variable", v)
+	case Older(v, nginxOldest):
+		return failure(id, "upgrade nginx to "+nginxCache+" or later", "nginx %s has no ssl_reject_handshake: %s is the least", v, nginxOldest)
 	case Older(v, nginxTimeouts):
 		return warning(id, "upgrade nginx to "+nginxCache+" or later",
 			"nginx %s does not hold tickets of TLS 1.3 to ssl_session_timeout, reads certificates at each handshake, and cuts keep-alive connections at a reload", v)

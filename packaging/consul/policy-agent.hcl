@@ -1,0 +1,17 @@
+# Consul ACL rules: role agent of the fleet edge
+# save this as FILE, then: consul acl policy create -name tlsfleet-edge-agent-edge-1 -rules @FILE
+# and: consul acl token create -description tlsfleet-edge-agent-edge-1 -policy-name tlsfleet-edge-agent-edge-1
+key "tlsfleet/edge/acme/answer" { policy = "read" }
+key_prefix "tlsfleet/edge/acme/challenges/" { policy = "read" }
+key_prefix "tlsfleet/edge/bundles/" { policy = "read" }
+key_prefix "tlsfleet/edge/chains/" { policy = "read" }
+key "tlsfleet/edge/inventory/head" { policy = "read" }
+key_prefix "tlsfleet/edge/inventory/shards/" { policy = "read" }
+key "tlsfleet/edge/nodes/edge-1" { policy = "write" }
+key "tlsfleet/edge/tickets/ring" { policy = "read" }
+session "edge-1" { policy = "write" }
+service "tlsfleet" { policy = "write" }
+node "edge-1" { policy = "read" }
+agent "edge-1" { policy = "read" }
+event "ssl-session-ticket-refresh" { policy = "read" }
+event "tlsfleet-rotate-ticket" { policy = "read" }
