@@ -19,8 +19,9 @@ import (
 
 // issueRules are the leader's settings for obtaining certificates.
 type issueRules struct {
-	cas       []issuer.CA // asked in this order; none: nothing is obtained
-	parallel  int         // certificates worked on at a time
+	cas       []issuer.CA          // asked in this order; none: nothing is obtained
+	stagings  map[string]issuer.CA // of those that have one, by their names
+	parallel  int                  // certificates worked on at a time
 	preflight *issuer.Preflight
 	nodes     bool // preflights go through each node too
 	responder issuer.Responder
@@ -92,6 +93,7 @@ type term struct {
 	writer   *certWriter
 
 	responder issuer.Responder
+	stagings  stagings
 	aside     sync.WaitGroup // what works beside the loop, but for attempts
 }
 
@@ -99,7 +101,7 @@ type term struct {
 func (i *issue) term(ctx context.Context, session string) error {
 	ctx, stop := context.WithCancel(ctx)
 	t := &term{
-		issue: i, session: session, names: map[string]string{}, silent: map[string]int{}, ends: map[string]*ending{},
+		issue: i, session: session, stagings: stagings{ledgers: map[string]*issuance.Ledger{}}, names: map[string]string{}, silent: map[string]int{}, ends: map[string]*ending{},
 		results: make(chan outcome), checked: make(chan outcome), requests: make(chan []store.QueuedRequest, 1),
 	}
 	if err := t.open(ctx); err != nil {

@@ -68,10 +68,8 @@ func (c *clients) of(ctx context.Context, name string) (*issuer.Client, error) {
 	if client, ok := c.open[name]; ok {
 		return client, nil
 	}
-	for _, ca := range c.term.rules.cas {
-		if ca.Name == name {
-			return c.connect(ctx, ca)
-		}
+	if ca, ok := c.term.rules.ca(name); ok {
+		return c.connect(ctx, ca)
 	}
 	return nil, fmt.Errorf("ask CA %s: %w", name, errUnknownCA)
 }
@@ -104,10 +102,7 @@ func (c *clients) forget(ctx context.Context, name string, client *issuer.Client
 	}
 	c.term.log.Error("the CA does not know the account any more, registering anew", "ca", name)
 	delete(c.open, name)
-	for _, ca := range c.term.rules.cas {
-		if ca.Name != name {
-			continue
-		}
+	if ca, ok := c.term.rules.ca(name); ok {
 		return c.put(ctx, c.account.Account.Without(ca.Directory))
 	}
 	return nil

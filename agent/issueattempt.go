@@ -74,6 +74,9 @@ func (t *term) reconsider(ctx context.Context, o outcome) outcome {
 	if err := t.preflight(ctx, o.item); err != nil {
 		return t.unproved(ctx, o, err)
 	}
+	if o = t.rehearse(ctx, o, t.rules.cas[0]); o.failure != nil || o.err != nil {
+		return o
+	}
 	t.log.Info("parked names lead here again", "names", o.item.String())
 	return t.put(ctx, o, func(now time.Time) (issuance.Item, error) { return o.item.Retry(now) })
 }
@@ -96,6 +99,9 @@ func (t *term) prepare(ctx context.Context, o outcome) outcome {
 		return t.unproved(ctx, o, err)
 	}
 	ca := t.choose(o.item)
+	if o = t.rehearse(ctx, o, ca); o.failure != nil || o.err != nil {
+		return o
+	}
 	order, err := issuer.NewOrder(o.item, ca.Name)
 	if err != nil {
 		o.err = err
@@ -295,11 +301,13 @@ func (t *term) took(ctx context.Context, o outcome) error {
 	}
 	now := t.now()
 	ledger := t.planner.Ledger
-	if o.before.Counted() && o.item.Order == nil && o.item.State != issuance.Issued && (o.failure == nil || o.failure.Stage == issuance.StagePreflight) {
+	if o.before.Counted() && o.item.Order == nil && o.item.State != issuance.Issued && (o.failure == nil || o.failure.Stage == issuance.StagePreflight || t.rules.staged(o.failure)) {
 		ledger.Return(o.before)
 	}
 	if f := o.failure; f != nil {
 		switch {
+		case t.rules.staged(f):
+			t.stagingFailed(o.item, *f)
 		case f.Class == issuance.RateLimited, f.Class == issuance.CADown:
 			ledger.Hold(time.Minute, now)
 		case f.Stage == issuance.StageValidate:

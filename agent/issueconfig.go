@@ -16,6 +16,7 @@ import (
 func issuing(cfg config.Config) (issueRules, error) {
 	a := cfg.ACME
 	rules := issueRules{parallel: a.Parallel, nodes: a.PreflightNodes, soon: windowSoon, responder: responder(cfg), published: a.HTTP01 == config.HTTP01Agent}
+	rules.stagings = map[string]issuer.CA{}
 	if a.Preflight {
 		rules.preflight = &issuer.Preflight{Resolver: a.Resolver, Port: a.HTTPPort}
 	}
@@ -29,6 +30,11 @@ func issuing(cfg config.Config) (issueRules, error) {
 			return issueRules{}, err
 		}
 		rules.cas = append(rules.cas, ca)
+		if c.Staging != "" {
+			rules.stagings[c.Name] = issuer.CA{
+				Name: stagingName(c.Name), Directory: c.Staging, Contact: a.Contact, RootFile: c.RootFile, Limits: stagingLimits,
+			}
+		}
 	}
 	return rules, nil
 }

@@ -168,7 +168,8 @@ certificates {
 #   }
 #
 # Several are asked in the order of the file, the next one when one is down. A ca
-# block may also have root_file (roots of the CA's own HTTPS), eab_key_id and
+# block may also have staging (the directory of the CA's test environment, where
+# what has failed three times is obtained first), root_file (roots of the CA's own HTTPS), eab_key_id and
 # eab_key_file (external account binding), and the CA's limits, by default those
 # of Let's Encrypt: order_limit = "300/3h", domain_limit = "50/168h",
 # set_limit = "5/168h", failure_limit = "5/1h"; each may be "none".

@@ -37,6 +37,7 @@ const (
 type CA struct {
 	Name         string
 	Directory    string // URL
+	Staging      string // URL of the directory of its staging; empty: it has none
 	RootFile     string // roots of its HTTPS; empty: the system's
 	EABKeyID     string
 	EABKeyFile   string
@@ -79,6 +80,7 @@ func acmeLayout(a *ACME) []attribute {
 func caLayout(ca *CA) []attribute {
 	return []attribute{
 		required("directory", &ca.Directory, isDirectory),
+		optional("staging", &ca.Staging, isDirectory),
 		optional("root_file", &ca.RootFile, isPath),
 		optional("eab_key_id", &ca.EABKeyID, isPrintable),
 		optional("eab_key_file", &ca.EABKeyFile, isPath),
@@ -103,6 +105,9 @@ func (r *reader) ca(labels []string, line int, read func(b block)) {
 	}
 	if (ca.EABKeyID == "") != (ca.EABKeyFile == "") && r.sound(full+".eab_key_id", full+".eab_key_file") {
 		r.add(r.line(full+".eab_key_id", full+".eab_key_file"), "eab_key_id and eab_key_file need each other", "give both or none")
+	}
+	if ca.Staging == ca.Directory && ca.Staging != "" {
+		r.add(r.line(full+".staging"), "staging is the directory itself", "give the URL of the CA's test environment, or leave it out")
 	}
 	r.cfg.CAs = append(r.cfg.CAs, ca)
 }

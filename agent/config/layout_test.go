@@ -176,6 +176,7 @@ ca "one" {
 }
 ca "two" {
   directory = "https://two.test"
+  staging = "https://staging.two.test"
   root_file = "/roots"
   eab_key_id = "kid"
   eab_key_file = "/mac"
@@ -238,7 +239,7 @@ log {
 			Deadline: 5 * time.Second, AcceptEventKeys: true},
 		Certificates: Certificates{CertVariable, NamesOpen, []string{"444 ssl"}, "/i", "g", 7, 9 * time.Second, "/g.sock", "h", 12},
 		ACME:         ACME{HTTP01Agent, "127.0.0.1:2", []string{"80", "[::]:80"}, 3, false, true, "[::1]:53", 8080, []string{"mailto:a@b.test"}},
-		CAs: []CA{defaultCAOf("one", "https://ca.test/dir"), {"two", "https://two.test", "/roots", "kid", "/mac",
+		CAs: []CA{defaultCAOf("one", "https://ca.test/dir"), {"two", "https://two.test", "https://staging.two.test", "/roots", "kid", "/mac",
 			Limit{7, time.Minute}, Limit{}, Limit{1, day}, Limit{2, time.Hour}}},
 		Notify: []Notify{
 			{"hook", "https://hooks.test/x?y=z", "/hk", true, nil, []string{"certificate.parked", "node.problem"}},

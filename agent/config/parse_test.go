@@ -43,6 +43,7 @@ func TestParseRefuses(t *testing.T) {
 		"acme listen with TLS":    {ok + "acme {\n http_listen = [\"443 ssl\"]\n}", `3: acme.http_listen: "443 ssl" has TLS; HTTP-01`},
 		"acme listen, no port":    {ok + "acme {\n http_listen = [\"localhost\"]\n}", `3: acme.http_listen: "localhost" has no port; write the parameters`},
 		"acme contact":            {ok + "acme {\n contact = [\"ops@a.test\"]\n}", `3: acme.contact: "ops@a.test" is no contact; write one`},
+		"staging is none":         {ok + "ca \"a\" {\n directory = \"https://a.test\"\n staging = \"https://a.test\"\n}", `4: staging is the directory itself; give the URL`},
 		"acme http01":             {ok + "acme {\n http01 = \"nginx\"\n}", `3: acme.http01: "nginx"`},
 		"acme challenge address":  {ok + "acme {\n challenge_address = \"10.0.0.1:1\"\n}", `3: acme.challenge_address: "10.0.0.1:1" is not a loopback address with a port; write one`},
 		"acme resolver":           {ok + "acme {\n resolver = \"9.9.9.9\"\n}", `3: acme.resolver: "9.9.9.9" is no address with a port; write one`},
