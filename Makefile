@@ -93,6 +93,14 @@ bench-handshake: deps ## measure nginx's CPU per handshake, its reload and its m
 bench-fanout: deps $(CONSUL) ## measure how long one changed certificate takes to reach 200 nodes
 	cd e2e && go run ./bench/fanout $(ARGS)
 
+.PHONY: bench-issue
+bench-issue: deps $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) build ## measure how fast certificates are obtained, beside lego and certmagic, and that each is obtained once
+	cd e2e && go run ./bench/issue $(ARGS)
+
+.PHONY: bench-renew
+bench-renew: deps $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) build ## measure how long a renewed certificate takes to be served by three nodes
+	cd e2e && go run ./bench/renew $(ARGS)
+
 .PHONY: bench-planner
 bench-planner: ## show whose turn it is under a CA's limits, in virtual time
 	cd e2e && go run ./bench/planner

@@ -219,6 +219,23 @@ func (s *PebbleServer) SetDefaultAddress(tb TB, ip string) {
 	}
 }
 
+// ErrStuck means that Pebble does not answer any more what it has to look up.
+var ErrStuck = errors.New("Pebble is stuck")
+
+// Stuck returns ErrStuck if Pebble's store does not answer within a time. Pebble
+// 2.10.1 locks itself out when an authorization is read while an order is made
+// and anything is written (wfe.Authz locks the authorization and then the store,
+// db.FindValidAuthorization the other way round).
+func (s *PebbleServer) Stuck(ctx context.Context, within time.Duration) error {
+	short, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	err := s.get(short, s.mgmt+"/cert-status-by-serial/1", nil)
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return ErrStuck
+	}
+	return nil // there is no such certificate, but an answer
+}
+
 // Client is an HTTP client that trusts Pebble.
 func (s *PebbleServer) Client() *http.Client {
 	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Roots}}}

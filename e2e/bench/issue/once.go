@@ -41,9 +41,8 @@ func (t tally) judge() error {
 // in turn, each time that a share of the orders is placed.
 func once(ctx context.Context, p *lab.Program, o options) (t tally, err error) {
 	t.names = o.certs
-	err = p.Sub(ctx, "once", func(ctx context.Context, p *lab.Program) error {
-		s := &scene{p: p, o: o, parallel: onceParallel, names: domains(o.certs)}
-		s.ca = testkit.Pebble(p, testkit.PebbleOptions{HTTPPort: testkit.FreePort(p, "127.0.0.1")})
+	err = staged(ctx, p, o, onceParallel, 0, func(ctx context.Context, s *scene) error {
+		t.faults = 0
 		f, err := s.fleet(ctx, onceNodes, leaderTTL)
 		if err != nil {
 			return err
@@ -51,33 +50,38 @@ func once(ctx context.Context, p *lab.Program, o options) (t tally, err error) {
 		if err := f.AddDomains(ctx, s.names); err != nil {
 			return err
 		}
-		for t.faults < o.faults {
-			ordered := (t.faults + 1) * o.certs / (o.faults + 1)
-			if err := until(ctx, changeLimit, look, func() error {
-				if n := s.ca.Counts(p).Orders; n < ordered {
-					return fmt.Errorf("%d orders are placed", n)
-				}
-				return nil
-			}); err != nil {
+		for ; t.faults < o.faults; t.faults++ {
+			if err := f.failLater(ctx, s, (t.faults+1)*o.certs/(o.faults+1), t.faults%2 == 1); err != nil {
 				return err
 			}
-			if s.ca.Counts(p).Certificates >= o.certs {
-				return errors.New("everything was done before the last fault: nothing is shown")
-			}
-			if err := f.fault(ctx, s.p, t.faults%2 == 1); err != nil {
-				return err
-			}
-			t.faults++
 		}
-		if err := until(ctx, obtainLimit, time.Second, func() error { return f.inConsul(ctx, s.names) }); err != nil {
+		if err := lab.Until(ctx, obtainLimit, time.Second, func() error { return f.inConsul(ctx, s.names) }); err != nil {
 			return err
 		}
-		t.PebbleCounts = s.ca.Counts(p)
+		t.PebbleCounts = s.ca.Counts(s.p)
 		fmt.Println(t)
 		return nil
 	})
 	return t, err
 }
+
+// failLater waits until so many orders are placed.
+func (f *fleetOf) failLater(ctx context.Context, s *scene, orders int, freeze bool) error {
+	if err := lab.Until(ctx, changeLimit, look, func() error {
+		if n := s.ca.Counts(s.p).Orders; n < orders {
+			return fmt.Errorf("%d orders are placed, waiting for %d", n, orders)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if s.ca.Counts(s.p).Certificates >= len(s.names) {
+		return errDone
+	}
+	return f.fault(ctx, s.p, freeze)
+}
+
+var errDone = errors.New("everything was done before the last fault: nothing is shown")
 
 // fault kills the leader and starts it again, or freezes it until another leads.
 func (f *fleetOf) fault(ctx context.Context, p *lab.Program, freeze bool) error {
@@ -96,7 +100,7 @@ func (f *fleetOf) fault(ctx context.Context, p *lab.Program, freeze bool) error 
 	if err := f.Procs[i].Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	err = until(ctx, changeLimit, 20*time.Millisecond, func() error {
+	err = lab.Until(ctx, changeLimit, 20*time.Millisecond, func() error {
 		now, err := f.leader(ctx)
 		if err == nil && now == i {
 			err = errors.New("it still leads")

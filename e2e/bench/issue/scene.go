@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -18,9 +19,6 @@ type scene struct {
 	names    []string
 	ca       *testkit.PebbleServer
 
-	began  time.Time
-	caUsed time.Duration // Pebble's CPU time before
-
 	mu   sync.Mutex
 	took []time.Duration
 	all  time.Duration // from begin to end
@@ -30,20 +28,69 @@ type scene struct {
 
 // measure has a contestant obtain all its names and prints its figure.
 func measure(ctx context.Context, p *lab.Program, o options, f figure) (figure, error) {
-	err := p.Sub(ctx, fmt.Sprintf("%s-%d", f.who, f.parallel), func(ctx context.Context, p *lab.Program) error {
-		s := &scene{p: p, o: o, parallel: f.parallel, names: domains(o.certs)}
-		s.ca = testkit.Pebble(p, testkit.PebbleOptions{HTTPPort: testkit.FreePort(p, "127.0.0.1"), NonceReject: f.reject})
+	err := staged(ctx, p, o, f.parallel, f.reject, func(ctx context.Context, s *scene) error {
 		if err := contestants[f.who](ctx, s); err != nil {
-			return err
+			return fmt.Errorf("%s with %d in parallel: %w", f.who, f.parallel, err)
 		}
 		f.certs, f.took, f.all, f.cpu, f.ca = len(s.took), s.took, s.all, s.cpu, s.used
-		if c := s.ca.Counts(p); c.Certificates != o.certs || f.certs != o.certs {
+		if c := s.ca.Counts(s.p); c.Certificates != o.certs || f.certs != o.certs {
 			return fmt.Errorf("%d certificates obtained, the CA has made %d: want %d of both", f.certs, c.Certificates, o.certs)
 		}
 		fmt.Println(f)
 		return nil
 	})
 	return f, err
+}
+
+// How often a scene is set anew because its CA got stuck, and how long a CA that
+// is busy may take to answer.
+const (
+	mostStuck = 10
+	stuckTime = 5 * time.Second
+)
+
+// staged plays in a scene. If the CA gets stuck, whoever asks it, nothing is
+// shown, and all begins anew with another.
+func staged(ctx context.Context, p *lab.Program, o options, parallel, reject int, play func(ctx context.Context, s *scene) error) error {
+	for n := 1; ; n++ {
+		again := false
+		err := p.Sub(ctx, "scene", func(ctx context.Context, p *lab.Program) error {
+			s := &scene{p: p, o: o, parallel: parallel, names: domains(o.certs)}
+			s.ca = testkit.Pebble(p, testkit.PebbleOptions{HTTPPort: testkit.FreePort(p, "127.0.0.1"), NonceReject: reject})
+			ctx, cancel := context.WithCancelCause(ctx)
+			var watch sync.WaitGroup
+			watch.Go(func() { s.watch(ctx, cancel) })
+			err := play(ctx, s)
+			again = n < mostStuck && errors.Is(context.Cause(ctx), testkit.ErrStuck)
+			cancel(nil)
+			watch.Wait()
+			if again {
+				p.Logf("Pebble locked itself out, beginning anew")
+				return nil
+			}
+			return err
+		})
+		if !again || err != nil {
+			return err
+		}
+	}
+}
+
+// watch ends ctx when the CA is stuck.
+func (s *scene) watch(ctx context.Context, stuck context.CancelCauseFunc) {
+	tick := time.NewTicker(stuckTime / 5)
+	defer tick.Stop()
+	for {
+		if err := s.ca.Stuck(ctx, stuckTime); err != nil {
+			stuck(err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func domains(n int) []string {

@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -45,7 +42,7 @@ func (s *scene) fleet(ctx context.Context, size int, ttl time.Duration) (*fleetO
 	for _, n := range f.Nodes {
 		n.Nginx.Start(s.p)
 	}
-	s.ca.SetDefaultAddress(s.p, f.Nodes[0].Nginx.Address)
+	s.ca.SetDefaultAddress(s.p, f.Nodes[0].Nginx.Address) //nolint:contextcheck // a kit's call, bounded
 	var err error
 	if f.Agents, err = f.StartAgents(ctx, s.p, lab.AgentOptions{
 		Binary: s.o.tlsfleet, Consul: consul.Addr, Splay: time.Second, MinInterval: time.Second, Certificates: true, LeaderTTL: ttl,
@@ -63,7 +60,7 @@ func (s *scene) fleet(ctx context.Context, size int, ttl time.Duration) (*fleetO
 	if f.store, err = store.Open(store.Config{Address: consul.Addr, Fleet: lab.FleetName}, keyring); err != nil {
 		return nil, err
 	}
-	return f, f.warm(ctx, s.ca.HTTPPort)
+	return f, f.AwaitChallenges(ctx, s.ca.HTTPPort)
 }
 
 // tlsfleetObtains adds all names at once to a fleet of one node.
@@ -80,7 +77,7 @@ func tlsfleetObtains(ctx context.Context, s *scene) error {
 		return err
 	}
 	var log []byte
-	if err := until(ctx, obtainLimit, look, func() (err error) {
+	if err := lab.Until(ctx, obtainLimit, look, func() (err error) {
 		if err := f.Procs[0].Ended(); err != nil {
 			return err
 		}
@@ -105,30 +102,6 @@ func tlsfleetObtains(ctx context.Context, s *scene) error {
 		s.record(took)
 	}
 	return nil
-}
-
-// warm waits until every node answers challenges.
-func (f *fleetOf) warm(ctx context.Context, port int) error {
-	return until(ctx, time.Minute, 50*time.Millisecond, func() error {
-		for _, n := range f.Nodes {
-			url := "http://" + net.JoinHostPort(n.Nginx.Address, strconv.Itoa(port)) + "/.well-known/acme-challenge/token"
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-			if err != nil {
-				return err
-			}
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				return err
-			}
-			if err := resp.Body.Close(); err != nil {
-				return err
-			}
-			if resp.StatusCode != http.StatusOK {
-				return fmt.Errorf("%s answers %s", n.Name, resp.Status)
-			}
-		}
-		return nil
-	})
 }
 
 // inConsul is nil if every name has a certificate by ACME in the inventory.
@@ -166,23 +139,4 @@ func (f *fleetOf) inConsul(ctx context.Context, names []string) error {
 		return fmt.Errorf("%d of %d certificates are in the journal, %d in the inventory", issued, len(names), served)
 	}
 	return nil
-}
-
-// until asks again and again until the answer is nil.
-func until(ctx context.Context, limit, every time.Duration, ask func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		err := ask()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
-		case <-tick.C:
-		}
-	}
 }
