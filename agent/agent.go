@@ -177,6 +177,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.cfg.Certificates.GatewaySocket != "" {
 		add("serve the gateway", func(ctx context.Context) error { return a.gateway.serve(ctx, a.cfg.Certificates) })
 	}
+	if a.cfg.Ticket.ResumeEvery > 0 {
+		add("resume at other nodes", (&resumption{
+			log: a.log.Named("resume"), node: a.cfg.Node, store: a.store, renderer: a.renderer, view: a.view, problems: a.view.problems,
+			every: a.cfg.Ticket.ResumeEvery, probed: a.metrics.Probed,
+		}).Run)
+	}
 	if a.cfg.HTTP.Address != "" {
 		add("serve http", a.serveHTTP)
 	}

@@ -19,7 +19,7 @@ type reportNews struct{ last []fleet.Report }
 func (n *reportNews) differs(good []fleet.Report, bad []store.BadReport) bool {
 	now := slices.Clone(good)
 	for i := range now {
-		now[i].At, now[i].Inventory, now[i].Names = time.Time{}, 0, 0
+		now[i].At, now[i].Inventory, now[i].Names, now[i].Resumption = time.Time{}, 0, 0, fleet.Resumption{}
 	}
 	same := n.last != nil && len(bad) == 0 && reflect.DeepEqual(now, n.last)
 	n.last = now

@@ -30,7 +30,8 @@ type view struct {
 	names     int    // with a certificate here
 	pending   int    // whose wanted certificate is not in place yet
 
-	contact time.Time // with Consul, the last
+	contact    time.Time // with Consul, the last
+	resumption fleet.Resumption
 }
 
 // update changes the view under its lock and says so.
@@ -49,6 +50,13 @@ func (v *view) count(names, pending int) {
 	v.names, v.pending = names, pending
 }
 
+// resumed notes what became of a ticket; it is told with the next report.
+func (v *view) resumed(r fleet.Resumption) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.resumption = r
+}
+
 // reached notes when Consul was reached; the next report shows nothing of it.
 func (v *view) reached(at time.Time) {
 	v.mu.Lock()
@@ -65,7 +73,7 @@ func (v *view) Report() fleet.Report {
 		Node: v.node, At: time.Now().UTC().Truncate(time.Second), Version: v.version, NginxVersion: v.nginx,
 		Mode: v.active.Mode, Seen: v.high, Applied: v.active.Epoch, Ring: v.digest(), Proved: v.proved,
 		Release: v.active.Release, Reload: v.reload, Listeners: v.proofs, Problems: list,
-		Inventory: v.inventory, Names: v.names,
+		Inventory: v.inventory, Names: v.names, Resumption: v.resumption,
 	}
 }
 

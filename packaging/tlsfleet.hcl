@@ -114,6 +114,10 @@ ticket {
   # can then choose the fleet's keys, and event:read shows them.
   #accept_event_keys = false
 
+  # How often this node takes a session ticket at its nginx and resumes with it at
+  # that of another node, which its address has to reach. "never" turns that off.
+  #resume_every = "1m"
+
   # Out of contact with Consul for so long, a node stops sealing with the ring
   # and nginx makes keys of its own. "never" turns that off.
   #stale_after = "72h"

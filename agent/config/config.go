@@ -88,6 +88,7 @@ type Ticket struct {
 	Deadline        time.Duration // from the due rotation until Policy decides
 	AcceptEventKeys bool          // adopt the key in a Consul event
 	WatchEvents     bool          // read Consul's event buffer
+	ResumeEvery     time.Duration // between tickets that are offered to another node; 0: none are
 	StaleAfter      time.Duration // out of contact for so long, a node stops sealing with the ring; 0: never
 }
 
@@ -173,6 +174,7 @@ func Default() Config {
 			Policy:         PolicyHold,
 			Deadline:       time.Hour,
 			WatchEvents:    true,
+			ResumeEvery:    time.Minute,
 			StaleAfter:     72 * time.Hour,
 		},
 		Certificates: Certificates{

@@ -92,6 +92,7 @@ func ticketLayout(t *Ticket) []attribute {
 		span("deadline", &t.Deadline, time.Second, 30*day),
 		flag("accept_event_keys", &t.AcceptEventKeys),
 		flag("watch_events", &t.WatchEvents),
+		spanOrNever("resume_every", &t.ResumeEvery, time.Second, day),
 		spanOrNever("stale_after", &t.StaleAfter, time.Second, 365*day),
 	}
 }

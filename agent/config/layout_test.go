@@ -202,6 +202,7 @@ ticket {
   deadline = "5s"
   accept_event_keys = true
   watch_events = false
+  resume_every = "never"
   stale_after = "never"
 }
 reload {
@@ -290,6 +291,7 @@ func TestDefaults(t *testing.T) {
 		"ticket.deadline":          {d.Ticket.Deadline, time.Hour},
 		"ticket.accept_event_keys": {d.Ticket.AcceptEventKeys, false},
 		"ticket.watch_events":      {d.Ticket.WatchEvents, true},
+		"ticket.resume_every":      {d.Ticket.ResumeEvery, time.Minute},
 		"ticket.stale_after":       {d.Ticket.StaleAfter, 72 * time.Hour},
 		"reload.splay":             {d.Reload.Splay, 5 * time.Second},
 		"reload.quiet":             {d.Reload.Quiet, 500 * time.Millisecond},

@@ -69,8 +69,20 @@ type Report struct {
 	Inventory    uint64          `json:"inventory"` // epoch of the certificate inventory followed
 	Names        int             `json:"names"`     // names with a certificate on this node
 	Reload       Reload          `json:"reload"`
+	Resumption   Resumption      `json:"resumption,omitzero"`
 	Listeners    []ListenerProof `json:"listeners,omitempty"`
 	Problems     []Problem       `json:"problems,omitempty"`
+}
+
+// Resumption is what became of session tickets that a node took at its own nginx
+// and offered to those of other nodes, since its agent started. It is what
+// sharing ticket keys is for.
+type Resumption struct {
+	Offered int       `json:"offered"` // to nodes that answered
+	Resumed int       `json:"resumed"` // of them, taken
+	At      time.Time `json:"at"`      // the last one
+	Peer    string    `json:"peer"`    // the node it was offered to
+	Err     string    `json:"err,omitempty"`
 }
 
 // Listener is one TLS listen socket of nginx, as its parsed configuration

@@ -34,6 +34,25 @@ func (s *Store) Reports(ctx context.Context) ([]fleet.Report, []BadReport, error
 	return good, bad, nil
 }
 
+// Report reads the report of one node; ErrMissing if it has none now, ErrRecord
+// if it is refused.
+func (s *Store) Report(ctx context.Context, node string) (fleet.Report, error) {
+	if err := fleet.CheckName(node); err != nil {
+		return fleet.Report{}, fmt.Errorf("read report: %w", err)
+	}
+	q, cancel := read(ctx)
+	defer cancel()
+	pair, _, err := s.find(reportsPath+node, q)
+	if err != nil {
+		return fleet.Report{}, err
+	}
+	r, err := s.openReport(pair)
+	if err != nil {
+		return fleet.Report{}, fmt.Errorf("open report of %s: %w: %w", node, ErrRecord, err)
+	}
+	return r, nil
+}
+
 // WatchReports calls fn with all reports, at the start, each time one of them
 // changed, appeared or went, and when contact comes back. It returns nil when
 // ctx ends; errors are logged, once until contact comes back.

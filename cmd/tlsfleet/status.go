@@ -57,6 +57,9 @@ func headline(s agent.FleetStatus, now time.Time) []string {
 	if s.Inventory > 0 {
 		lines = append(lines, fmt.Sprintf("inventory epoch %d, %d names, followed by %d of %d nodes", s.Inventory, s.Names, following(s), len(s.Nodes)))
 	}
+	if offered, resumed := resumptions(s); offered > 0 {
+		lines = append(lines, fmt.Sprintf("%d of %d tickets resumed at another node", resumed, offered))
+	}
 	if len(s.Skipped) > 0 {
 		lines = append(lines, "the last change passed over: "+strings.Join(s.Skipped, " "))
 	}
@@ -75,6 +78,17 @@ func following(s agent.FleetStatus) int {
 		}
 	}
 	return n
+}
+
+// resumptions adds up what the nodes found out about each other.
+func resumptions(s agent.FleetStatus) (offered, resumed int) {
+	for _, n := range s.Nodes {
+		if n.Report != nil {
+			offered += n.Report.Resumption.Offered
+			resumed += n.Report.Resumption.Resumed
+		}
+	}
+	return offered, resumed
 }
 
 func nodeTable(w io.Writer, s agent.FleetStatus, now time.Time) {
