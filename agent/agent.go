@@ -52,7 +52,7 @@ type Agent struct {
 // New checks that the agent can run here: keyring, folders, the only agent on
 // them. Consul and nginx may both be away. The caller runs it, then closes it.
 func New(cfg config.Config, o Options) (*Agent, error) {
-	st, err := openStore(cfg, o.Log)
+	st, err := openAgentStore(cfg, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -227,22 +227,41 @@ func (a *Agent) rememberOld(ctx context.Context) error {
 	return nil
 }
 
+// openAgentStore is openStore for an agent, which may lead.
+func openAgentStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
+	if !cfg.Leader.Eligible || cfg.Leader.KeyringFile == "" {
+		return openStore(cfg, log)
+	}
+	leaders, err := seal.Load(cfg.Leader.KeyringFile)
+	if err != nil {
+		return nil, fmt.Errorf("leader.keyring_file: %w", err)
+	}
+	ring, err := seal.Load(cfg.KeyringFile)
+	if err != nil {
+		return nil, err
+	}
+	return storeWith(cfg, ring, leaders, log)
+}
+
+// openStore opens the store without what only leaders can read.
 func openStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
 	ring, err := seal.Load(cfg.KeyringFile)
 	if err != nil {
 		return nil, err
 	}
-	return storeWith(cfg, ring, log)
+	return storeWith(cfg, ring, nil, log)
 }
 
-func storeWith(cfg config.Config, ring *seal.Keyring, log hclog.Logger) (*store.Store, error) {
+// storeWith opens the store with the fleet's keyring and, if there is one, the
+// leaders'.
+func storeWith(cfg config.Config, ring, leaders *seal.Keyring, log hclog.Logger) (*store.Store, error) {
 	c := cfg.Consul
 	return store.Open(store.Config{
 		Address: c.Address, Scheme: c.Scheme, Token: string(c.Token.Reveal()), TokenFile: c.TokenFile,
 		Datacenter: c.Datacenter, Namespace: c.Namespace, Partition: c.Partition,
 		CAFile: c.CAFile, CAPath: c.CAPath, CertFile: c.CertFile, KeyFile: c.KeyFile,
 		ServerName: c.ServerName, TLSSkipVerify: c.TLSSkipVerify,
-		Fleet: cfg.Fleet, Log: log.Named("store"),
+		Fleet: cfg.Fleet, Leaders: leaders, Log: log.Named("store"),
 	}, ring)
 }
 

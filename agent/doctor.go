@@ -38,11 +38,11 @@ func Examine(ctx context.Context, path, root string) []doctor.Finding {
 		}
 		x.closed = true
 	}
-	if x.store, x.reach = storeWith(cfg, ring, hclog.NewNullLogger()); x.reach != nil {
+	if x.store, x.reach = storeWith(cfg, ring, nil, hclog.NewNullLogger()); x.reach != nil {
 		// Without the files of TLS and the token what is on this host can be opened still.
 		bare := cfg
 		bare.Consul = config.Consul{Address: cfg.Consul.Address, Scheme: cfg.Consul.Scheme}
-		if x.store, err = storeWith(bare, ring, hclog.NewNullLogger()); err != nil {
+		if x.store, err = storeWith(bare, ring, nil, hclog.NewNullLogger()); err != nil {
 			return append(list, doctor.Consul{Address: cfg.Consul.Address, Reach: err}.Judge()...)
 		}
 	}

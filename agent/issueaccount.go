@@ -18,6 +18,11 @@ func (t *term) openAccount(ctx context.Context) error {
 	if errors.Is(err, store.ErrMissing) {
 		rec, err = t.createAccount(ctx)
 	}
+	if err == nil && rec.Old {
+		if rec, err = t.store.PutAccount(ctx, rec.Account, rec.Index, t.session); err == nil {
+			t.log.Info("ACME account sealed with the leaders' keyring")
+		}
+	}
 	if err != nil {
 		return err
 	}

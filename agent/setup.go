@@ -29,7 +29,7 @@ type secrets [sha256.Size]byte
 func prepare(cfg config.Config, o Options) (setup, error) {
 	s := setup{cfg: cfg, log: o.Log, secrets: secretsOf(cfg)} // first: a later change shows
 	var err error
-	s.store, err = openStore(cfg, o.Log)
+	s.store, err = openAgentStore(cfg, o.Log)
 	return s, err
 }
 
@@ -56,6 +56,9 @@ func secretsOf(cfg config.Config) secrets {
 
 func secretFiles(cfg config.Config) []string {
 	files := []string{cfg.KeyringFile, cfg.Consul.TokenFile, cfg.HTTP.TokenFile, cfg.HTTP.CertFile, cfg.HTTP.KeyFile}
+	if cfg.Leader.Eligible {
+		files = append(files, cfg.Leader.KeyringFile)
+	}
 	return slices.DeleteFunc(files, func(file string) bool { return file == "" })
 }
 

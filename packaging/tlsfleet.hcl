@@ -242,6 +242,11 @@ leader {
   # false: this node never leads.
   #eligible = true
 
+  # A keyring that only hosts have that may lead (tlsfleet keyring init --leader).
+  # With it the ACME account key and the private keys of orders under way are sealed.
+  # Without it: keyring_file does that too. Give it to all of them, then set it.
+  #keyring_file = ""
+
   # Without contact to Consul for so long, a leader steps down. 10s to 24h.
   #ttl = "15s"
 }

@@ -140,8 +140,9 @@ type Reload struct {
 
 // Leader is this node's part in elections.
 type Leader struct {
-	Eligible bool
-	TTL      time.Duration // of the Consul session that holds the lock
+	KeyringFile string // seals what only leaders need; empty: Config.KeyringFile does
+	Eligible    bool
+	TTL         time.Duration // of the Consul session that holds the lock
 }
 
 // Log is how the agent logs.

@@ -37,6 +37,7 @@ func layout(c *Config) []block {
 		}},
 		{"leader", []attribute{
 			flag("eligible", &c.Leader.Eligible),
+			optional("keyring_file", &c.Leader.KeyringFile, isPath),
 			// Consul refuses session TTLs outside of these.
 			span("ttl", &c.Leader.TTL, 10*time.Second, day),
 		}},

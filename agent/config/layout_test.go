@@ -220,6 +220,7 @@ http {
 }
 leader {
   eligible = false
+  keyring_file = "/leaders"
   ttl = "10s"
 }
 log {
@@ -246,7 +247,7 @@ log {
 			{"hook", "https://hooks.test/x?y=z", "/hk", true, nil, []string{"certificate.parked", "node.problem"}},
 			{Name: "exec", Command: []string{"/bin/x", "y"}},
 		},
-		Leader: Leader{TTL: 10 * time.Second},
+		Leader: Leader{KeyringFile: "/leaders", TTL: 10 * time.Second},
 		HTTP:   HTTP{Address: "[::]:9", CertFile: "/hc", KeyFile: "/hk", ClientCAFile: "/hca", TokenFile: "/ht"},
 		Log:    Log{Level: "debug", Format: "json"},
 	}

@@ -101,6 +101,9 @@ func (k *Keyring) Open(fleetName, path string, sealed []byte) (plain []byte, epo
 	return plain, binary.BigEndian.Uint64(sealed[epochAt:]), nil
 }
 
+// IsSealed reports whether b has the form of what Seal makes.
+func IsSealed(b []byte) bool { return checkForm(b) == nil }
+
 // checkForm looks at what can be told without a key.
 func checkForm(sealed []byte) error {
 	switch {

@@ -17,6 +17,7 @@ import (
 type AccountRecord struct {
 	Account issuance.Account
 	Index   uint64 // Consul's ModifyIndex, for PutAccount
+	Old     bool   // sealed with the fleet's keyring, although leaders have one: write it again
 }
 
 // Account reads the fleet's ACME account. ErrMissing if there is none,
@@ -28,14 +29,11 @@ func (s *Store) Account(ctx context.Context) (AccountRecord, error) {
 	if err != nil {
 		return AccountRecord{}, err
 	}
-	a, err := open(s, accountPath, pair.Value, func(plain []byte) (issuance.Account, uint64, error) {
-		a, err := issuance.DecodeAccount(plain)
-		return a, immutable, err
-	})
+	a, old, err := s.openAccount(pair.Value)
 	if err != nil {
 		return AccountRecord{}, err
 	}
-	return AccountRecord{a, pair.ModifyIndex}, nil
+	return AccountRecord{a, pair.ModifyIndex, old}, nil
 }
 
 // PutAccount writes the account if the record still has prevIndex; 0 means that
@@ -46,15 +44,15 @@ func (s *Store) PutAccount(ctx context.Context, a issuance.Account, prevIndex ui
 	if err != nil {
 		return AccountRecord{}, err
 	}
-	sealed, err := s.seal(accountPath, immutable, plain)
+	sealed, err := s.accountKeyring().Seal(s.fleet, s.key(accountPath), immutable, plain)
 	if err != nil {
-		return AccountRecord{}, err
+		return AccountRecord{}, fmt.Errorf("seal record: %w", err)
 	}
 	index, err := s.put(ctx, accountPath, sealed, prevIndex, session)
 	if err != nil {
 		return AccountRecord{}, fmt.Errorf("put account: %w", err)
 	}
-	return AccountRecord{a, index}, nil
+	return AccountRecord{Account: a, Index: index}, nil
 }
 
 // Answer is what every node needs to answer HTTP-01 challenges by itself (RFC

@@ -119,7 +119,10 @@ func (s *Store) openItem(id string, sealed []byte) (issuance.Item, error) {
 	if err == nil && it.ID() != id {
 		err = fmt.Errorf("open %s: %w: it is for other names", itemPath(id), ErrRecord)
 	}
-	return it, err
+	if err != nil {
+		return it, err
+	}
+	return s.showKey(it)
 }
 
 // itemEpoch is the version of an item: only the leader writes it, and its lock
@@ -155,7 +158,11 @@ func (s *Store) PutItems(ctx context.Context, items []issuance.Item, session str
 
 // itemOp is the write of one item, and its bytes in a transaction's body.
 func (s *Store) itemOp(it issuance.Item) (*api.TxnOp, int, error) {
-	plain, err := issuance.Encode(it)
+	hidden, err := s.hideKey(it)
+	if err != nil {
+		return nil, 0, err
+	}
+	plain, err := issuance.Encode(hidden)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -1,6 +1,10 @@
 package store
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tlsfleet/tlsfleet/agent/seal"
+)
 
 // immutable is the epoch of records that are never changed: they have the name
 // of their contents.
@@ -10,8 +14,13 @@ const immutable = 1
 // decode makes of its bytes and which epoch it says it has. The error wraps
 // ErrRecord and the cause.
 func open[T any](s *Store, path string, sealed []byte, decode func(plain []byte) (T, uint64, error)) (T, error) {
+	return openWith(s, s.keyring, path, sealed, decode)
+}
+
+// openWith is open with another keyring.
+func openWith[T any](s *Store, keyring *seal.Keyring, path string, sealed []byte, decode func(plain []byte) (T, uint64, error)) (T, error) {
 	var none T
-	plain, epoch, err := s.keyring.Open(s.fleet, s.key(path), sealed)
+	plain, epoch, err := keyring.Open(s.fleet, s.key(path), sealed)
 	if err != nil {
 		return none, fmt.Errorf("open %s: %w: %w", path, ErrRecord, err)
 	}

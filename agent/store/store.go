@@ -32,7 +32,8 @@ type Config struct {
 	ServerName           string
 	TLSSkipVerify        bool
 	Fleet                string
-	Log                  hclog.Logger // nil: silent
+	Leaders              *seal.Keyring // for what only leaders need; nil: the keyring of all
+	Log                  hclog.Logger  // nil: silent
 }
 
 // Store is one fleet's state in Consul. Its methods may be called
@@ -41,6 +42,7 @@ type Store struct {
 	client  *api.Client
 	link    Link
 	keyring *seal.Keyring
+	leaders *seal.Keyring // nil: there is none
 	fleet   string
 	log     hclog.Logger
 	pace    consul.Pace
@@ -71,7 +73,7 @@ func Open(cfg Config, kr *seal.Keyring) (*Store, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	return &Store{client: client, link: link, keyring: kr, fleet: cfg.Fleet, log: log, pace: consul.DefaultPace()}, nil
+	return &Store{client: client, link: link, keyring: kr, leaders: cfg.Leaders, fleet: cfg.Fleet, log: log, pace: consul.DefaultPace()}, nil
 }
 
 // Client is the Consul client the store uses, for the leader election.
