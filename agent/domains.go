@@ -125,7 +125,7 @@ func (c *Console) ledger(ctx context.Context, wanted bool) (*issuance.Planner, e
 	if err != nil {
 		return nil, err
 	}
-	return issuance.NewPlanner(issuance.NewLedger(limits(ca), used)), nil
+	return issuance.NewPlanner(issuance.NewLedger(limits(ca), issuance.UsedNow(used, time.Now()))), nil
 }
 
 func domainStatus(it issuance.Item) DomainStatus {

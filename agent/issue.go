@@ -27,6 +27,7 @@ type issueRules struct {
 	responder issuer.Responder
 	published bool          // the nodes' agents are told the answers to HTTP-01
 	soon      time.Duration // how soon a CA is asked for a first renewal window
+	retry     time.Duration // how long work that broke off is left alone
 }
 
 // issue obtains and renews certificates for as long as this node leads.
@@ -42,7 +43,7 @@ type issue struct {
 	attempted func(outcome string) // told how each attempt ended
 }
 
-// How long a leader waits after its work on certificates broke off.
+// issueRetry is the usual rules.retry.
 const issueRetry = 10 * time.Second
 
 // Run works until ctx, which lasts as long as the lease, ends. What it needs of
@@ -60,14 +61,14 @@ func (i *issue) Run(ctx context.Context, session string) {
 			i.log.Warn("beginning anew", "err", err)
 			continue
 		}
-		i.log.Warn("issuance broke off", "next", issueRetry, "err", err)
+		i.log.Warn("issuance broke off", "next", i.rules.retry, "err", err)
 		i.problems.replace("issuance", fleet.Problem{
 			Code: "issuance-broken", Severity: fleet.Alarm, Message: err.Error(),
 			Hint: "no certificate is obtained or renewed until it goes on",
 		})
 		select {
 		case <-ctx.Done():
-		case <-time.After(issueRetry):
+		case <-time.After(i.rules.retry):
 		}
 	}
 }
@@ -138,9 +139,9 @@ func (t *term) open(ctx context.Context) error {
 	if err != nil {
 		t.log.Error("ledger refused, beginning with an empty one", "ca", first.Name, "err", err)
 	}
-	t.planner = issuance.NewPlanner(issuance.NewLedger(first.Limits, used))
 	t.seen.restarted()
 	now := t.now()
+	t.planner = issuance.NewPlanner(issuance.NewLedger(first.Limits, issuance.UsedNow(used, now)))
 	bad, err := t.store.Items(ctx, func(it issuance.Item) { t.set(it, now) })
 	if err != nil {
 		return err
@@ -203,19 +204,19 @@ func (t *term) bring(ctx context.Context) func([]store.QueuedRequest) {
 var errClock = errors.New("the clock was set")
 
 // clockSet reports whether a clock went otherwise than time did.
-func clockSet(wall, real time.Duration) bool { return (wall - real).Abs() > time.Minute }
+func clockSet(wall, passed time.Duration) bool { return (wall - passed).Abs() > time.Minute }
 
 // loop plans until ctx ends.
 func (t *term) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	wall, real := t.now().Round(0), time.Now()
+	wall, began := t.now().Round(0), time.Now()
 	for {
 		now := t.now().Round(0)
-		if clockSet(now.Sub(wall), time.Since(real)) {
+		if clockSet(now.Sub(wall), time.Since(began)) {
 			return errClock
 		}
-		wall, real = now, time.Now()
+		wall, began = now, time.Now()
 		select {
 		case <-ctx.Done():
 			return nil

@@ -28,6 +28,8 @@ import (
 // real nginx that answers challenges.
 type issueWorld struct {
 	store   *store.Store
+	consul  *testkit.Proxy // between leaders and Consul
+	leading *store.Store   // through it
 	console *Console
 	pebble  *testkit.PebbleServer
 	proxy   *testkit.Proxy
@@ -69,9 +71,12 @@ func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
 	}
 	cfg := config.Config{Fleet: testkit.FleetName(t)}
 	w := &issueWorld{told: map[string]notify.Kind{}, now: time.Now}
-	w.store, err = store.Open(store.Config{Address: testkit.SharedConsul(t).Addr, Fleet: cfg.Fleet, Log: testkit.Logger(t)}, keyring)
-	if err != nil {
-		t.Fatal(err)
+	shared := testkit.SharedConsul(t).Addr
+	w.consul = testkit.FaultProxy(t, shared)
+	for address, s := range map[string]**store.Store{shared: &w.store, w.consul.Addr: &w.leading} {
+		if *s, err = store.Open(store.Config{Address: address, Fleet: cfg.Fleet, Log: testkit.Logger(t)}, keyring); err != nil {
+			t.Fatal(err)
+		}
 	}
 	o.HTTPPort = testkit.FreePort(t, "127.0.0.1")
 	w.pebble = testkit.Pebble(t, o)
@@ -79,7 +84,7 @@ func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
 	w.proxy, directory = w.pebble.Proxy(t)
 	w.rules = issueRules{
 		cas: []issuer.CA{{Name: "pebble", Directory: directory, RootFile: w.pebble.RootFile}}, parallel: 8, responder: issuer.Stateless{},
-		soon: windowSoon, preflight: &issuer.Preflight{Resolver: w.pebble.DNS, Port: o.HTTPPort},
+		soon: windowSoon, retry: 200 * time.Millisecond, preflight: &issuer.Preflight{Resolver: w.pebble.DNS, Port: o.HTTPPort},
 	}
 	w.console = &Console{cfg: cfg, store: w.store}
 	return w
@@ -107,25 +112,43 @@ func (w *issueWorld) lead(t *testing.T) string {
 func (w *issueWorld) leader(t *testing.T) (stop func()) {
 	t.Helper()
 	session := w.lead(t)
+	end := w.work(t, session)
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			end()
+			w.depose(t, session)
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// work does a leader's work, whether the session holds the lock or not, until
+// end is called or the test ends.
+func (w *issueWorld) work(t *testing.T, session string) (end func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	i := &issue{log: testkit.Logger(t), store: w.store, rules: w.rules, problems: newProblems(func() {}), notices: notices{"test", w.tell}, seen: &leading{}, attempted: func(string) {}, now: w.now}
+	i := &issue{log: testkit.Logger(t), store: w.leading, rules: w.rules, problems: newProblems(func() {}), notices: notices{"test", w.tell}, seen: &leading{}, attempted: func(string) {}, now: w.now}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		i.Run(ctx, session)
 	}()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			<-done
-			if _, err := w.store.Client().Session().Destroy(session, nil); err != nil {
-				t.Error(err)
-			}
-		})
+	end = func() {
+		cancel()
+		<-done
 	}
-	t.Cleanup(stop)
-	return stop
+	t.Cleanup(end)
+	return end
+}
+
+// depose takes the lock away.
+func (w *issueWorld) depose(t *testing.T, session string) {
+	t.Helper()
+	if _, err := w.store.Client().Session().Destroy(session, nil); err != nil {
+		t.Error(err)
+	}
 }
 
 // answering starts nginx with the thumbprint that the leader has published.

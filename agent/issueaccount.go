@@ -93,6 +93,13 @@ func (c *clients) connect(ctx context.Context, ca issuer.CA) (*issuer.Client, er
 		}
 		c.term.log.Info("registered at CA", "ca", ca.Name, "account", client.Account())
 	}
+	// A leader that was frozen does not know that there is another by now.
+	client.Fence = func(ctx context.Context) error {
+		if err := c.term.store.Leads(ctx, c.term.session); err != nil {
+			return fmt.Errorf("%w: %w", errConsul, err)
+		}
+		return nil
+	}
 	c.open[ca.Name] = client
 	return client, nil
 }
@@ -113,9 +120,8 @@ func (c *clients) forget(ctx context.Context, name string, client *issuer.Client
 	return nil
 }
 
-// errAccount means that the account could not be journaled. It is no trouble of
-// the CA's.
-var errAccount = errors.New("the account is not journaled")
+// errConsul is trouble with Consul in what is asked of a CA.
+var errConsul = errors.New("no trouble of the CA's")
 
 // put journals the account. Only a leader writes it, so what has changed in
 // between was written by this one, without an answer of Consul's.
@@ -127,7 +133,7 @@ func (c *clients) put(ctx context.Context, a issuance.Account) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errAccount, err)
+		return fmt.Errorf("%w: %w", errConsul, err)
 	}
 	c.account = rec
 	return nil

@@ -213,7 +213,7 @@ func (t *term) obtain(ctx context.Context, o outcome, again bool) outcome {
 			b, _, err = t.ask(ctx, o.item, again, placed)
 		}
 	}
-	if errors.Is(err, errAccount) {
+	if errors.Is(err, errConsul) {
 		o.err = err
 	}
 	if o.err != nil {
@@ -308,6 +308,8 @@ func (t *term) took(ctx context.Context, o outcome) error {
 		switch {
 		case t.rules.staged(f):
 			t.stagingFailed(o.item, *f)
+		case f.CA != t.rules.cas[0].Name:
+			// The ledger is the first CA's.
 		case f.Class == issuance.RateLimited, f.Class == issuance.CADown:
 			ledger.Hold(time.Minute, now)
 		case f.Stage == issuance.StageValidate:
@@ -321,8 +323,8 @@ func (t *term) took(ctx context.Context, o outcome) error {
 		t.drop(o.before)
 	case errors.Is(o.err, store.ErrFenced):
 	case o.err != nil:
-		t.log.Warn("attempt broke off", "names", o.before.String(), "next", issueRetry, "err", o.err)
-		t.planner.Delay(o.item, now.Add(issueRetry))
+		t.log.Warn("attempt broke off", "names", o.before.String(), "next", t.rules.retry, "err", o.err)
+		t.planner.Delay(o.item, now.Add(t.rules.retry))
 	default:
 		t.set(o.item, now)
 	}

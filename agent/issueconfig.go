@@ -15,7 +15,7 @@ import (
 // issuing is what the configuration says about obtaining certificates.
 func issuing(cfg config.Config) (issueRules, error) {
 	a := cfg.ACME
-	rules := issueRules{parallel: a.Parallel, nodes: a.PreflightNodes, soon: windowSoon, responder: responder(cfg), published: a.HTTP01 == config.HTTP01Agent}
+	rules := issueRules{parallel: a.Parallel, nodes: a.PreflightNodes, soon: windowSoon, retry: issueRetry, responder: responder(cfg), published: a.HTTP01 == config.HTTP01Agent}
 	rules.stagings = map[string]issuer.CA{}
 	if a.Preflight {
 		rules.preflight = &issuer.Preflight{Resolver: a.Resolver, Port: a.HTTPPort}

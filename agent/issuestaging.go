@@ -84,7 +84,7 @@ func (t *term) rehearse(ctx context.Context, o outcome, ca issuer.CA) outcome {
 	case err == nil:
 		t.log.Info("obtained from staging, asking the CA", "names", o.item.String(), "ca", ca.Name)
 		return o
-	case errors.Is(err, errAccount), errors.Is(err, issuer.ErrPublish):
+	case errors.Is(err, errConsul), errors.Is(err, issuer.ErrPublish):
 		o.err = err
 		return o
 	default:
@@ -122,7 +122,7 @@ func (t *term) stagingRoom(ctx context.Context, it issuance.Item, staging issuer
 		if err != nil && !errors.Is(err, store.ErrRecord) {
 			return now, fmt.Errorf("read ledger of %s: %w", staging.Name, err)
 		}
-		l = issuance.NewLedger(staging.Limits, used)
+		l = issuance.NewLedger(staging.Limits, issuance.UsedNow(used, now))
 		t.stagings.ledgers[staging.Name] = l
 	}
 	for _, at := range []time.Time{l.AnyRoom(now), l.Room(it, now)} {

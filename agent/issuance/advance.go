@@ -44,13 +44,18 @@ func (it Item) Placed(url string, now time.Time) (Item, error) {
 	return it, Validate(it)
 }
 
-// Finish ends an attempt with a certificate, to be renewed at a time.
+// Finish ends an attempt with a certificate, to be renewed at a time; not before
+// a third of what is left of it, because a clock that is ahead would have it
+// renewed again and again.
 func (it Item) Finish(c Cert, renew, now time.Time) (Item, error) {
 	if it.State != Ordering {
 		return it, it.wrong("finish")
 	}
 	it = it.enter(Issued, now)
 	it.Order, it.Failed, it.Cert = nil, Failures{}, &c
+	if soonest := now.Add(c.NotAfter.Sub(now) / 3); renew.Before(soonest) {
+		renew = soonest
+	}
 	it.Next = whole(renew)
 	return it, Validate(it)
 }

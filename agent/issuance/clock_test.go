@@ -58,12 +58,30 @@ func TestALedgerSurvivesAClockSetBack(t *testing.T) {
 	}
 	l.TakeFailure("a.test", ahead)
 	l.Hold(time.Minute, ahead)
-	l = NewLedger(LetsEncrypt, l.Used(ahead))
+	used := l.Used(ahead)
+	for what, kept := range map[string]map[string]time.Time{"as it was": used, "as of now": UsedNow(used, t0)} {
+		l = NewLedger(LetsEncrypt, kept)
+		wantRoom(t, l, it, what)
+	}
+	l = NewLedger(LetsEncrypt, nil)
+	l.Take(it, ahead)
+	if room := NewLedger(LetsEncrypt, UsedNow(l.Used(ahead), t0)).Room(it, t0); room.After(t0) {
+		t.Errorf("Room() after one order of many = %s, want it now", room.Sub(t0))
+	}
+	same := NewLedger(LetsEncrypt, UsedNow(l.Used(t0), t0.Add(time.Minute))).Used(t0)
+	if want := l.Used(t0)["orders"]; !same["orders"].Equal(want) {
+		t.Errorf("with a right clock the bucket is full again at %s, want %s as before", same["orders"], want)
+	}
+}
+
+// wantRoom fails the test if a ledger of which all is used has room too late.
+func wantRoom(t *testing.T, l *Ledger, it Item, what string) {
+	t.Helper()
 	if room := l.AnyRoom(t0); room.After(t0.Add(time.Minute)) {
-		t.Errorf("AnyRoom() = %s, want a minute at most", room.Sub(t0))
+		t.Errorf("AnyRoom() %s = %s, want a minute at most", what, room.Sub(t0))
 	}
 	if room, most := l.Room(it, t0), LetsEncrypt.Set.step(); room.After(t0.Add(most)) {
-		t.Errorf("Room() = %s, want %s at most", room.Sub(t0), most)
+		t.Errorf("Room() %s = %s, want %s at most", what, room.Sub(t0), most)
 	}
 	l.Take(it, t0)
 	if full := l.Used(t0)["orders"]; full.After(t0.Add(LetsEncrypt.Orders.Per + LetsEncrypt.Orders.step())) {
@@ -91,6 +109,17 @@ func TestAClockSetForwardLeavesNoItemBehind(t *testing.T) {
 	}
 	if count != LetsEncrypt.Orders.Count {
 		t.Errorf("Next() hands out %d at once, want %d as the CA takes", count, LetsEncrypt.Orders.Count)
+	}
+}
+
+// TestAClockAheadRenewsNothingTwice: a new certificate is due for renewal by such
+// a clock.
+func TestAClockAheadRenewsNothingTwice(t *testing.T) {
+	now := t0.AddDate(0, 0, 80)
+	c := certificate(90)
+	it := must(t)(ordering(t, "a.test").Finish(c, RenewAt("00", c.NotBefore, c.NotAfter), now))
+	if want := now.AddDate(0, 0, 3); it.Due(want) || !it.Due(want.AddDate(0, 0, 1)) {
+		t.Errorf("Finish() is due again at %s, want a third of the ten days that are left later", it.Next)
 	}
 }
 

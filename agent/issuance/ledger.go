@@ -55,10 +55,31 @@ func NewLedger(l Limits, used map[string]time.Time) *Ledger {
 }
 
 // Used is what a ledger has to be made of again: when each bucket is full
-// again. Buckets that are full are left out.
+// again, and when that was so. Buckets that are full are left out.
 func (l *Ledger) Used(now time.Time) map[string]time.Time {
 	maps.DeleteFunc(l.full, func(_ string, t time.Time) bool { return !t.After(now) })
-	return maps.Clone(l.full)
+	used := maps.Clone(l.full)
+	used[clockName] = now
+	return used
+}
+
+// clockName is the time of Used among the buckets.
+const clockName = "clock"
+
+// UsedNow is what Used has returned, as of now: if that was by a clock that has
+// been set back since, as much is used now as was then.
+func UsedNow(used map[string]time.Time, now time.Time) map[string]time.Time {
+	ahead := used[clockName].Sub(now)
+	again := map[string]time.Time{}
+	for name, full := range used {
+		if ahead > skew {
+			full = full.Add(-ahead)
+		}
+		if name != clockName {
+			again[name] = full
+		}
+	}
+	return again
 }
 
 // Clone is a ledger to try things on.

@@ -93,10 +93,10 @@ func take(l *Ledger, it Item, n int) {
 func TestUsedForgetsWhatIsFullAgain(t *testing.T) {
 	l := NewLedger(LetsEncrypt, nil)
 	take(l, item(t, "a.test"), 3)
-	if used := l.Used(t0); len(used) != 3 {
+	if used := UsedNow(l.Used(t0), t0); len(used) != 3 {
 		t.Errorf("Used() has %d buckets, want 3", len(used))
 	}
-	if used := l.Used(t0.AddDate(0, 0, 8)); len(used) != 0 {
+	if used := UsedNow(l.Used(t0.AddDate(0, 0, 8)), t0); len(used) != 0 {
 		t.Errorf("Used() a week later = %v, want nothing", used)
 	}
 }

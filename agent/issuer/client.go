@@ -20,6 +20,10 @@ const userAgent = "tlsfleet"
 // Client asks one CA with one account during one term of leadership. It is safe
 // for concurrent use.
 type Client struct {
+	// Fence, if there is one, is asked right before an order is placed, which an
+	// error prevents.
+	Fence func(ctx context.Context) error
+
 	ca      CA
 	http    *http.Client
 	pages   *transport // of http

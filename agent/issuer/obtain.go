@@ -172,6 +172,11 @@ func (c *Client) place(ctx context.Context, it issuance.Item, again bool) (acme.
 			return order, at(issuance.StageAccount, err)
 		}
 	}
+	if c.Fence != nil {
+		if err := c.Fence(ctx); err != nil {
+			return acme.ExtendedOrder{}, err
+		}
+	}
 	order, err := c.order(it, it.Order.Replaces)
 	if it.Order.Replaces != "" && replacesRefused(err) {
 		order, err = c.order(it, "")

@@ -92,6 +92,9 @@ func TestADeposedLeaderWritesNoItem(t *testing.T) {
 	if err := w.PutItems(t.Context(), []issuance.Item{it}, session); err != nil {
 		t.Fatal(err)
 	}
+	if err := w.Leads(t.Context(), session); err != nil {
+		t.Errorf("Leads() of the leader = %v, want nil", err)
+	}
 	before := w.index(t, itemKey(it))
 	w.destroy(t, session)
 	writes := map[string]func() error{
@@ -99,6 +102,7 @@ func TestADeposedLeaderWritesNoItem(t *testing.T) {
 		"deletion": func() error { return w.DropItems(t.Context(), []string{it.ID()}, session) },
 		"request":  func() error { return w.DropRequests(t.Context(), []string{"1"}, session) },
 		"ledger":   func() error { return w.PutUsed(t.Context(), "ca", nil, session) },
+		"order":    func() error { return w.Leads(t.Context(), session) },
 		"answer":   func() error { return w.PutAnswer(t.Context(), answer(0), session) },
 		"account": func() error {
 			_, err := w.PutAccount(t.Context(), account("k"), 0, session)
