@@ -25,6 +25,9 @@ func CheckID(id string) error {
 	if strings.ToLower(id) != id {
 		return fmt.Errorf("%w: %q has upper case", fleet.ErrName, id)
 	}
+	if id == "head" {
+		return fmt.Errorf("%w: %q is the key of the list of sites", fleet.ErrName, id)
+	}
 	return nil
 }
 

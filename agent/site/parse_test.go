@@ -68,6 +68,7 @@ func TestParseNamesThePlaceAndWhatToDo(t *testing.T) {
 		"site twice":        {least + least, []string{"f.hcl:7:1: site blog: it is there twice; remove this or the one in line 2"}},
 		"block twice":       {strings.Replace(least, "}\n}", "}\n  backends { service = \"y\" }\n}", 1), []string{"f.hcl:5:3: site blog: backends: it is there twice"}},
 		"ID":                {`site "A/b" {}`, []string{"f.hcl:1:1: not a usable name", "server_names"}},
+		"reserved ID":       {`site "head" {}`, []string{"is the key of the list"}},
 		"upper case ID":     {`site "Shop" {}`, []string{"has upper case"}},
 		"duration":          {strings.Replace(least, "backends", "timeouts { read = 5 }\n backends", 1), []string{"f.hcl:4:21: site blog: timeouts.read: it is a number, not a string; give a duration in quotes"}},
 		"size":              {strings.Replace(least, "backends", "max_body_size = \"10mb\"\n backends", 1), []string{`max_body_size: "10mb" is not a size; give a size in quotes`}},

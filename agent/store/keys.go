@@ -28,6 +28,9 @@ const (
 	ledgersPath   = "acme/ledgers/"
 
 	challengesPath = "acme/challenges/"
+
+	sitesPath    = "sites/"
+	siteHeadPath = sitesPath + "head"
 )
 
 func shardPath(number int) string       { return shardsPath + strconv.Itoa(number) }
@@ -39,6 +42,7 @@ func requestPath(id string) string      { return intakePath + id }
 func challengePath(token string) string { return challengesPath + token }
 
 func ledgerPath(ca string) string { return ledgersPath + ca }
+func sitePath(id string) string   { return sitesPath + id }
 
 func (s *Store) key(path string) string { return root + s.fleet + "/" + path }
 

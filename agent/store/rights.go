@@ -97,6 +97,7 @@ func (h Holder) following() []Right {
 		h.keys(chainsPath, "read"),
 		h.key(answerPath, "read"),
 		h.keys(challengesPath, "read"),
+		h.keys(sitesPath, "read"),
 		{"node", cmp.Or(h.ConsulNode, h.Node), false, "read"},
 	}
 }
@@ -117,6 +118,7 @@ func (h Holder) leading() []Right {
 		h.key(answerPath, "write"),
 		h.keys(ledgersPath, "write"),
 		h.keys(challengesPath, "write"),
+		h.keys(sitesPath, "read"),
 		{"node", "", true, "read"},
 	}
 }
@@ -135,6 +137,7 @@ func (h Holder) operating() []Right {
 		h.keys(intakePath, "write"),
 		h.key(answerPath, "read"),
 		h.keys(ledgersPath, "read"),
+		h.keys(sitesPath, "write"),
 		{"service", serviceName, false, "read"},
 		{"node", "", true, "read"},
 	}

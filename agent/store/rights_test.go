@@ -34,7 +34,7 @@ func newCourt(t *testing.T) court {
 	admin := server.Client(t)
 	for _, path := range []string{
 		"meta", "tickets/ring", "inventory/head", "inventory/shards/7", "bundles/b", "chains/c", "nodes/one", "nodes/two",
-		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca", "acme/challenges/token",
+		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca", "acme/challenges/token", "sites/head", "sites/shop",
 	} {
 		if _, err := admin.KV().Put(&api.KVPair{Key: key(path), Value: []byte("x")}, nil); err != nil {
 			t.Fatal(err)
@@ -156,6 +156,10 @@ func TestRightsOfRoles(t *testing.T) {
 		"write a ledger":                  {write("acme/ledgers/ca"), []store.Role{l}},
 		"list the journal":                {list("issuance/ab/"), []store.Role{l, o}},
 		"write the journal":               {txn("issuance/ab/abc"), []store.Role{l}},
+		"read the sites":                  {get("sites/head"), []store.Role{a, l, o}},
+		"read a site":                     {get("sites/shop"), []store.Role{a, l, o}},
+		"write a site":                    {txn("sites/shop"), []store.Role{o}},
+		"write the sites' head":           {txn("sites/head"), []store.Role{o}},
 		"ask for a domain":                {write("intake/2"), []store.Role{l, o}},
 		"read what is asked for":          {list("intake/"), []store.Role{l, o}},
 		"read the schema":                 {get("meta"), []store.Role{l, o}},
