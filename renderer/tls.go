@@ -5,7 +5,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -58,30 +57,12 @@ const staticNames = 200
 // the number of names. An unknown version counts as an old one.
 func PickTLSMode(version string, names int) (mode TLSMode, cache bool) {
 	switch {
-	case atLeast(version, 1, 27, 4):
+	case templates.AtLeast(version, 1, 27, 4):
 		return TLSVariable, true
 	case names <= staticNames:
 		return TLSStatic, false
 	}
 	return TLSVariable, false
-}
-
-// atLeast compares a version such as "1.22.1" number by number.
-func atLeast(version string, want ...int) bool {
-	parts := strings.Split(version, ".")
-	for i, w := range want {
-		if i >= len(parts) {
-			return false
-		}
-		n, err := strconv.Atoi(parts[i])
-		if err != nil || n < w {
-			return false
-		}
-		if n > w {
-			return true
-		}
-	}
-	return true
 }
 
 func (t TLSServers) check() error {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-//go:embed nginx/*.conf nginx/*.inc
+//go:embed nginx/*.conf nginx/*.inc nginx/site
 var sources embed.FS
 
 // Names of the files of a release, in the order nginx reads them.

@@ -34,6 +34,12 @@ type TLS struct {
 	ServerInclude string          // file or pattern included in each server; none if empty
 	Cache         bool            // ssl_certificate_cache
 	Keep          map[string]bool // http-level directives that are set elsewhere
+	Sites         map[string]bool // names with a server elsewhere, in the file of a site
+}
+
+// Own is the names that are served here, and not by a site.
+func (t TLS) Own() []TLSName {
+	return slices.DeleteFunc(slices.Clone(t.Names), func(n TLSName) bool { return t.Sites[n.Name] })
 }
 
 // TLSName is one name, "*." in front of a wildcard, and its entry in the live folder.

@@ -27,11 +27,11 @@ type attribute struct {
 func layout(s *Site, normalize func(string) (string, error)) block {
 	return block{
 		attributes: []attribute{
-			names("server_names", &s.ServerNames, normalize),
-			names("listen", &s.Listen, socketOrSame), flag("proxy_protocol", &s.ProxyProtocol),
-			word("http", &s.HTTP), names("http_listen", &s.HTTPListen, socketOrSame),
+			names("server_names", &s.ServerNames, normalize, `give a list of host names, such as ["www.example.org"]`),
+			names("listen", &s.Listen, socketOrSame, giveSockets), flag("proxy_protocol", &s.ProxyProtocol),
+			word("http", &s.HTTP), names("http_listen", &s.HTTPListen, socketOrSame, giveSockets),
 			flag("http2", &s.HTTP2), flag("websocket", &s.WebSocket),
-			text("max_body_size", &s.MaxBody, `give a size in quotes, such as "10m"; "0" for no limit`), names("snippets", &s.Snippets, same),
+			text("max_body_size", &s.MaxBody, `give a size in quotes, such as "10m"; "0" for no limit`), names("snippets", &s.Snippets, same, `give a list of file names, such as ["gzip.conf"]`),
 		},
 		blocks: []block{
 			{name: "backends", begin: func() block { return backendsLayout(&s.Backends) }},
@@ -53,7 +53,7 @@ func backendsLayout(b *Backends) block {
 
 func tlsLayout(t *TLS) block {
 	return block{attributes: []attribute{
-		word("policy", &t.Policy), names("protocols", &t.Protocols, same), word("ciphers", &t.Ciphers),
+		word("policy", &t.Policy), names("protocols", &t.Protocols, same, `give ["TLSv1.2", "TLSv1.3"] or one of them`), word("ciphers", &t.Ciphers),
 		flag("prefer_server_ciphers", &t.ServerOrder), word("curves", &t.Curves),
 	}}
 }
@@ -74,6 +74,8 @@ func timeoutsLayout(t *Timeouts) block {
 		text("read", &t.Read, giveDuration), text("client_body", &t.ClientBody, giveDuration),
 	}}
 }
+
+const giveSockets = `give a list of ports or addresses with a port, in quotes: ["8443", "[::]:8443"]`
 
 const giveDuration = `give a duration in quotes, such as "90s" or "8760h"`
 
@@ -133,7 +135,7 @@ func number(name string, dst *int) attribute {
 }
 
 // names is a list of texts, each as form makes it.
-func names(name string, dst *[]string, form func(string) (string, error)) attribute {
+func names(name string, dst *[]string, form func(string) (string, error), give string) attribute {
 	return attribute{name, func(v cty.Value) error {
 		var list []string
 		err := eachText(v, func(s string) error {
@@ -143,7 +145,7 @@ func names(name string, dst *[]string, form func(string) (string, error)) attrib
 		})
 		*dst = list
 		return err
-	}, "give a list of texts in quotes"}
+	}, give}
 }
 
 func addresses(name string, dst *[]Backend) attribute {

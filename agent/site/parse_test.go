@@ -31,15 +31,17 @@ func TestParseReadsEverySetting(t *testing.T) {
 	}
 }
 
-// TestJSONIsTheSame: what is shown as JSON can be set again.
-func TestJSONIsTheSame(t *testing.T) {
+// TestFilesAreTheSame: what is shown can be set again.
+func TestFilesAreTheSame(t *testing.T) {
 	want := parse(t, least+full)
-	text, err := FileJSON(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := parse(t, string(text)); !reflect.DeepEqual(got, want) {
-		t.Errorf("Parse(%s) = %+v, want %+v", text, got, want)
+	for name, write := range map[string]func([]Site) ([]byte, error){"JSON": FileJSON, "HCL": FileHCL} {
+		text, err := write(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := parse(t, string(text)); !reflect.DeepEqual(got, want) {
+			t.Errorf("Parse(%s) = %+v, want %+v", name, got, want)
+		}
 	}
 }
 
@@ -113,12 +115,14 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("Decode() = %+v, %v, want %+v", got, err, s)
 			}
 		}
-		again, err := FileJSON(sites)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Parse(again, "g", nil); err != nil {
-			t.Fatalf("Parse(%s) = %v", again, err)
+		for _, write := range []func([]Site) ([]byte, error){FileJSON, FileHCL} {
+			again, err := write(sites)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := Parse(again, "g", nil); err != nil || len(got) != len(sites) {
+				t.Fatalf("Parse(%s) = %v", again, err)
+			}
 		}
 	})
 }

@@ -35,6 +35,11 @@ type hinted struct {
 func (e hinted) Error() string { return e.err.Error() }
 func (e hinted) Unwrap() error { return e.err }
 
+// quiet ends the program with a code of its own: the answer is on stdout.
+type quiet struct{ code int }
+
+func (e quiet) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
 // run is the whole program: it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	app := newApp(stdin, stdout, stderr)
@@ -45,7 +50,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	code, hint := exitFailed, ""
 	var u usageError
 	var h hinted
+	var q quiet
 	switch {
+	case errors.As(err, &q):
+		return q.code
 	case errors.As(err, &u):
 		code, hint = exitUsage, u.hint
 	case errors.As(err, &h):
@@ -86,6 +94,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			ticketCommand(),
 			certCommand(),
 			domainCommand(),
+			siteCommand(),
 			planCommand(),
 			statusCommand(),
 			eventCommand(),

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tlsfleet/tlsfleet/agent/store"
+)
+
+func siteSetCommand() *cli.Command {
+	return withArguments(leaf("set", "put sites into the fleet, or change them",
+		"Reads sites from a file, in HCL or JSON, several if there are several, checks them and puts them into\n"+
+			"Consul. A site that is there is replaced as a whole; settings that the file does not have get their\n"+
+			"defaults. Sites that are not in the file stay as they are. All are set, or none if one has a mistake or\n"+
+			"clashes with another: every mistake is named with its line. Nothing is written for a site that is the same.",
+		[]cli.Flag{configFlag(), formatFlag()}, siteSet), "FILE", 1, 1)
+}
+
+func siteSet(c *cli.Context) error {
+	sites, err := siteFile(c)
+	if err != nil {
+		return err
+	}
+	con, _, err := console(c)
+	if err != nil {
+		return err
+	}
+	done, err := con.SetSites(c.Context, sites)
+	if err != nil && len(done.Added)+len(done.Changed) == 0 {
+		return explainSite(err)
+	}
+	return cmp.Or(printSitesEdited(c, done), explainSite(err))
+}
+
+func printSitesEdited(c *cli.Context, done store.SitesEdited) error {
+	if c.String("format") == "json" {
+		return printJSON(c.App.Writer, done)
+	}
+	var lines []string
+	for _, part := range []struct {
+		what string
+		ids  []string
+	}{{"added", done.Added}, {"changed", done.Changed}, {"unchanged", done.Unchanged}, {"removed", done.Removed}, {"removed before", done.Missing}} {
+		if n := len(part.ids); n > mostShown {
+			lines = append(lines, fmt.Sprintf("%s: %s", part.what, count(n, "site")))
+		} else if n > 0 {
+			lines = append(lines, part.what+": "+strings.Join(part.ids, " "))
+		}
+	}
+	return printLines(c.App.Writer, append(lines, fmt.Sprintf("sites epoch %d", done.Epoch))...)
+}
