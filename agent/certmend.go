@@ -51,7 +51,7 @@ func (f *certFollower) mend(ctx context.Context) {
 		f.problems.replace("mend")
 		return
 	}
-	f.suspects.add(slices.Collect(maps.Keys(odd.live)), nil, all)
+	f.suspects.putBack(slices.Collect(maps.Keys(odd.live)), slices.Collect(maps.Keys(odd.bundles)), all)
 	f.mending.again = time.Now().Add(certRetry)
 	f.problems.replace("mend", fleet.Problem{Code: "foreign-edit-unrepaired", Severity: fleet.Alarm, Message: err.Error(),
 		Hint: "check the disk under state_dir; it is tried again"})

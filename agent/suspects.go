@@ -29,7 +29,15 @@ func (s *suspects) add(live []string, bundles []fleet.Hash, all bool) {
 	if len(live)+len(bundles) == 0 && !all {
 		return
 	}
+	s.putBack(live, bundles, all)
+	s.wake.give()
+}
+
+// putBack is add for what could not be looked at: nobody is woken, the caller
+// looks again when it is time.
+func (s *suspects) putBack(live []string, bundles []fleet.Hash, all bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.odd.live == nil {
 		s.odd = oddities{map[string]bool{}, map[fleet.Hash]bool{}}
 	}
@@ -40,8 +48,6 @@ func (s *suspects) add(live []string, bundles []fleet.Hash, all bool) {
 		s.odd.bundles[x] = true
 	}
 	s.all = s.all || all
-	s.mu.Unlock()
-	s.wake.give()
 }
 
 func (s *suspects) take() (odd oddities, all bool) {
