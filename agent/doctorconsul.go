@@ -12,7 +12,7 @@ import (
 )
 
 // errAway is why nothing is known of what is in Consul.
-var errAway = errors.New("Consul does not answer")
+var errAway = errors.New("no answer from Consul")
 
 // consul looks at Consul, the way to it, the token and the clocks.
 func (x *examiner) consul(ctx context.Context) []doctor.Finding {

@@ -92,8 +92,8 @@ func (x *examiner) swap() doctor.Swap {
 // disk: compressed memory (zram), or a device that dm-crypt encrypts.
 func safeSwap(path string) bool {
 	name := filepath.Base(path)
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		name = filepath.Base(real)
+	if device, err := filepath.EvalSymlinks(path); err == nil {
+		name = filepath.Base(device)
 	}
 	if strings.HasPrefix(name, "zram") {
 		return true

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/doctor"
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/store"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
@@ -109,7 +111,7 @@ func TestDoctorFindsWhatIsPlanted(t *testing.T) {
 		"without keyring":         {func() func() { return f.away(t, f.keyring) }, "expiry", skipped, "keyring"},
 		"consul away":             {func() func() { return n.with(t, other("127.0.0.1:1")) }, "consul", failure, "127.0.0.1:1"},
 		"consul's CA unknown":     {func() func() { return n.with(t, Settings{"consul.ca_file": filepath.Join(n.Nginx.Dir, "cert.pem")}) }, "consul", failure, "certificate"},
-		"nodes, with consul away": {func() func() { return n.with(t, other("127.0.0.1:1")) }, "nodes", skipped, "does not answer"},
+		"nodes, with consul away": {func() func() { return n.with(t, other("127.0.0.1:1")) }, "nodes", skipped, "no answer"},
 		"management token":        {func() func() { return n.with(t, Settings{"consul.token_file": management}) }, "consul-acl", warning, "acl write"},
 		"token of a follower": {func() func() {
 			return n.with(t, Settings{"consul.token_file": filepath.Join(g.dir, "agentnode2.token"), "node": "node2"})
@@ -159,6 +161,7 @@ func TestDoctorFindsWhatIsPlanted(t *testing.T) {
 			})
 			return func() { f.Nodes[1].StartAgent(t); f.AwaitProved(t, 1) }
 		}, "reports", warning, "node2"},
+		"domain parked": {func() func() { return f.park(t, "parked.test") }, "domains", warning, "parked.test"},
 		"certificate ends soon": {func() func() {
 			e := f.Import(t, ca.Issue(t, 5, "soon.test"))
 			n.AwaitFollowed(t, e, 2)
@@ -185,11 +188,15 @@ func TestDoctorFindsWhatIsPlanted(t *testing.T) {
 			}
 		})
 	}
-	for id, f := range n.examine(t) {
-		if f.Level != sound[id].Level {
-			t.Errorf("when all is mended, %s = %+v, want %s as before", id, f, sound[id].Level)
+	// The agent has seen some of it too, and looks again in its time.
+	testkit.Eventually(t, settle, "a sound node when all is mended", func() error {
+		for id, f := range n.examine(t) {
+			if f.Level != sound[id].Level {
+				return fmt.Errorf("%s = %+v, want %s as before", id, f, sound[id].Level)
+			}
 		}
-	}
+		return nil
+	})
 	t.Run("as another user", func(t *testing.T) { examineAsNobody(t, n) })
 	r := n.CLI(t, "doctor")
 	if !strings.Contains(r.Stdout, "What to do:") || !strings.Contains(r.Stdout, "nginx-include") {
@@ -231,6 +238,32 @@ func examineAsNobody(t *testing.T, n *Node) {
 	for _, id := range []string{"keyring", "consul", "folders", "private-keys", "nginx-test", "expiry"} {
 		if got[id].Level != doctor.Skipped {
 			t.Errorf("%s = %+v, want it skipped: nobody may not see it", id, got[id])
+		}
+	}
+}
+
+// park journals a name as one that no CA is asked for.
+func (f *Fleet) park(t *testing.T, name string) (mend func()) {
+	t.Helper()
+	tls := f.Consul.TLS
+	s, err := store.Open(store.Config{
+		Fleet: f.Name, Address: f.Consul.URL(), Token: f.Consul.Token, CAFile: tls.CA, CertFile: tls.Cert, KeyFile: tls.Key,
+	}, f.loadKeyring(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	it, err := issuance.New([]string{name}, "", "", time.Now().UTC())
+	if err != nil {
+		t.Fatal(err)
+	}
+	it.State, it.Next = issuance.Parked, it.Added.Add(time.Hour)
+	it.Failed = issuance.Failures{Count: 1, Last: &issuance.Failure{Class: issuance.Hopeless, Stage: issuance.StagePreflight, Detail: "planted", At: it.Added}}
+	if err := s.PutItems(t.Context(), []issuance.Item{it}, ""); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := s.DropItems(t.Context(), []string{it.ID()}, ""); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

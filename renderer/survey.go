@@ -91,7 +91,7 @@ func (s *Survey) socket(c *config, sock *socket) {
 			switch {
 			case !taken:
 				first[name] = srv
-			case had.at != srv.at && !(c.isOurs(had.file) && c.isOurs(srv.file)):
+			case had.at != srv.at && (!c.isOurs(had.file) || !c.isOurs(srv.file)):
 				add(&s.Twice, Spot{srv.place(), fmt.Sprintf("%s on %s, which is that of %s", name, sock.written, had.place())})
 			}
 		}

@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	now    = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	errOdd = errors.New("odd")
-	denied = fmt.Errorf("open x: %w", fs.ErrPermission)
+	now       = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	errOdd    = errors.New("odd")
+	errDenied = fmt.Errorf("open x: %w", fs.ErrPermission)
 )
 
 // TestJudgements gives each judge what it passes, and each way in which it does
@@ -42,8 +42,8 @@ func TestJudgements(t *testing.T) {
 		says  string
 	}{
 		"config, sound":      {one(doctor.Config("c", nil, false)), "config", doctor.OK, "sound"},
-		"config, not seen":   {one(doctor.Config("c", denied, false)), "config", doctor.Skipped, "permission"},
-		"keyring, not seen":  {one(doctor.Keyring{Err: denied}.Judge(now)), "keyring", doctor.Skipped, "permission"},
+		"config, not seen":   {one(doctor.Config("c", errDenied, false)), "config", doctor.Skipped, "permission"},
+		"keyring, not seen":  {one(doctor.Keyring{Err: errDenied}.Judge(now)), "keyring", doctor.Skipped, "permission"},
 		"keyring, sound":     {one(doctor.Keyring{Keys: []string{"ab"}, Made: now.Add(-90 * day)}.Judge(now)), "keyring", doctor.OK, "90 days"},
 		"consul, old":        {doctor.Consul{Version: "1.13.9"}.Judge(), "consul-version", doctor.Failure, "1.13.9"},
 		"consul, untested":   {doctor.Consul{Version: "1.17.0"}.Judge(), "consul-version", doctor.Warning, "tested"},
@@ -63,11 +63,11 @@ func TestJudgements(t *testing.T) {
 		"nginx, too old":     {doctor.Nginx{Survey: renderer.Survey{Inspection: renderer.Inspection{NginxVersion: "1.18.0"}}}.Judge(), "nginx", doctor.Failure, "1.19.4"},
 		"nginx, unread":      {doctor.Nginx{Err: errOdd}.Judge(), "nginx-paths", doctor.Skipped, "odd"},
 		"nginx, partly read": {modern(renderer.Survey{}).Judge(), "nginx-include", doctor.Warning, "in full"}, // nothing was parsed
-		"nginx, hidden":      {doctor.Nginx{Process: denied}.Judge(), "nginx-process", doctor.Skipped, "permission"},
+		"nginx, hidden":      {doctor.Nginx{Process: errDenied}.Judge(), "nginx-process", doctor.Skipped, "permission"},
 		"folders, none":      {one(doctor.Folders([]doctor.Folder{{Err: fs.ErrNotExist}}, 0)), "folders", doctor.Warning, "none"},
 		"folders, a file":    {one(doctor.Folders([]doctor.Folder{{Path: "f", Most: 0o750, Mode: 0o640}}, 0)), "folders", doctor.Failure, "no folder"},
 		"folders, sound":     {one(doctor.Folders([]doctor.Folder{{Path: "f", Most: 0o750, Mode: fs.ModeDir | 0o710}}, 0)), "folders", doctor.OK, "1 folders"},
-		"tmpfs, hidden":      {one(doctor.Tmpfs("d", denied, false)), "run-dir", doctor.Skipped, "permission"},
+		"tmpfs, hidden":      {one(doctor.Tmpfs("d", errDenied, false)), "run-dir", doctor.Skipped, "permission"},
 		"swap, none":         {one(doctor.Swap{}.Judge()), "swap", doctor.OK, "no swap"},
 		"swap, safe":         {one(doctor.Swap{Areas: []doctor.SwapArea{{"/dev/dm-1", true}}}.Judge()), "swap", doctor.OK, "encrypted"},
 		"swap, open":         {one(doctor.Swap{Areas: []doctor.SwapArea{{"/dev/dm-1", true}, {"/swap", false}}}.Judge()), "swap", doctor.Warning, "/swap"},
@@ -94,7 +94,7 @@ func TestJudgements(t *testing.T) {
 		"expiry, obtained":  {one(doctor.Expiry([]fleet.Entry{entry("a", day, fleet.SourceACME)}, nil, now)), "expiry", doctor.Warning, "a on"},
 		"expiry, ended":     {one(doctor.Expiry([]fleet.Entry{entry("a", -day, fleet.SourceACME)}, nil, now)), "expiry", doctor.Failure, "a on"},
 		"expiry, removed":   {one(doctor.Expiry([]fleet.Entry{{Name: "a", Removed: true}}, nil, now)), "expiry", doctor.OK, "no certificates"},
-		"expiry, unread":    {one(doctor.Expiry(nil, denied, now)), "expiry", doctor.Skipped, "permission"},
+		"expiry, unread":    {one(doctor.Expiry(nil, errDenied, now)), "expiry", doctor.Skipped, "permission"},
 		"domains, parked":   {one(doctor.Parked([]string{"a", "b", "c", "d", "e", "f"}, nil)), "domains", doctor.Warning, "and 2 more"},
 		"domains, sound":    {one(doctor.Parked(nil, nil)), "domains", doctor.OK, "no name"},
 		"quarantine, sound": {one(doctor.Quarantine(nil, nil)), "quarantine", doctor.OK, "no certificate"},

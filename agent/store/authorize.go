@@ -14,7 +14,7 @@ import (
 )
 
 // ErrOpen means that Consul runs without access control.
-var ErrOpen = errors.New("Consul's access control is off")
+var ErrOpen = errors.New("access control is off in Consul")
 
 // Ask is one question about the token: may it do this to that?
 type Ask struct {

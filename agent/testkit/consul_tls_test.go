@@ -36,7 +36,7 @@ func TestConsulTLSWantsClientCertificates(t *testing.T) {
 	if err != nil || self["Stats"]["serf_lan"] == nil {
 		t.Fatalf("Self() = %v, %v, want statistics", self, err)
 	}
-	if got := self["Stats"]["serf_lan"].(map[string]any)["encrypted"]; got != "true" {
-		t.Errorf("encrypted = %v, want true", got)
+	if gossip, ok := self["Stats"]["serf_lan"].(map[string]any); !ok || gossip["encrypted"] != "true" {
+		t.Errorf("gossip = %v, want it encrypted", gossip)
 	}
 }
