@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -78,11 +79,45 @@ func TestWebhookLeadsToPublicAddressesOnly(t *testing.T) {
 	}
 	for ip, want := range map[string]bool{
 		"8.8.8.8": true, "2606:4700::1111": true, "10.1.2.3": false, "172.16.0.1": false, "192.168.1.1": false, "169.254.169.254": false,
-		"100.64.0.1": false, "fe80::1": false, "fd00::1": false, "::": false, "224.0.0.1": false, "255.255.255.255": false, "64:ff9b::a00:1": false, "2002:a00:1::": false,
+		"100.64.0.1": false, "fe80::1": false, "fd00::1": false, "::": false, "224.0.0.1": false, "255.255.255.255": false, "64:ff9b::a00:1": false, "::7f00:1": false, "fec0::1": false, "2002:a00:1::": false,
 	} {
 		if got := public(netip.MustParseAddr(ip)); got != want {
 			t.Errorf("public(%s) = %v, want %v", ip, got, want)
 		}
+	}
+}
+
+// TestWebhookChecksTheAddressThatItDials has a real DNS server change its mind: a
+// name that led to an allowed address leads to loopback at the next delivery.
+func TestWebhookChecksTheAddressThatItDials(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	defer server.Close()
+	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
+	dns := testkit.Pebble(t, testkit.PebbleOptions{HTTPPort: testkit.FreePort(t, "127.0.0.1")})
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, dns.DNS)
+	}}
+	send := func(private bool) error {
+		w, err := NewWebhook("http://hook.test:"+port+"/", key, private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.client = client(private, resolver)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		return w.Send(ctx, event("a"), nil)
+	}
+	// Nobody is there, but it may be asked.
+	dns.SetAddress(t, "hook.test", "203.0.113.1")
+	if err := send(false); err == nil || errors.Is(err, ErrAddress) {
+		t.Errorf("Send() to a public address = %v, want another error than %v", err, ErrAddress)
+	}
+	dns.SetAddress(t, "hook.test", "127.0.0.1")
+	if err := send(false); !errors.Is(err, ErrAddress) {
+		t.Errorf("Send() after DNS has changed = %v, want %v", err, ErrAddress)
+	}
+	if err := send(true); err != nil {
+		t.Errorf("Send() where private addresses are allowed = %v", err)
 	}
 }
 

@@ -53,15 +53,20 @@ func NewWebhook(target string, key fleet.Secret, private bool) (*Webhook, error)
 	if key.Len() < 16 {
 		return nil, fmt.Errorf("%w: its key has %d bytes, want 16 or more", ErrURL, key.Len())
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second}
+	return &Webhook{url: u, key: key, client: client(private, nil)}, nil
+}
+
+// client resolves names with a resolver; nil is the system's.
+func client(private bool, resolver *net.Resolver) *http.Client {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, Resolver: resolver}
 	if !private {
 		dialer.Control = publicOnly
 	}
-	return &Webhook{url: u, key: key, client: &http.Client{
+	return &http.Client{
 		// No proxy: it would connect where this must not.
 		Transport:     &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second, MaxIdleConns: 1, IdleConnTimeout: time.Minute},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}
 }
 
 // String implements Sink. A path may hold a secret.
@@ -124,6 +129,7 @@ var reserved = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("64:ff9b::/96"),
 	netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("100::/64"), netip.MustParsePrefix("2002::/16"),
+	netip.MustParsePrefix("::/96"), netip.MustParsePrefix("fec0::/10"), // once IPv4 and site-local addresses (RFC 4291)
 }
 
 func public(ip netip.Addr) bool {
