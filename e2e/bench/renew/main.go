@@ -3,9 +3,9 @@
 //
 //	bench=renew who=tlsfleet nodes=3 p50_ms= p99_ms= reloads=0 n= asked_p50_ms= asked_p99_ms=
 //
-// p50_ms and p99_ms are from the moment at which the CA, a Pebble, has given out
-// the new certificate, which a proxy in front of it sees, until a handshake with
-// each node has shown it. asked_p50_ms and asked_p99_ms are from the start of
+// p50_ms and p99_ms are from the moment at which the CA, a Pebble, gives out the
+// new certificate, which a proxy in front of it sees, until a handshake with each
+// node has shown it. asked_p50_ms and asked_p99_ms are from the start of
 // `tlsfleet domain renew` until then. reloads is how often nginx was reloaded
 // meanwhile, on all nodes together.
 package main
