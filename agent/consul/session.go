@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -28,7 +29,7 @@ type Session struct {
 	client  *api.Client
 	id      string
 	ttl     time.Duration
-	renewed time.Time // start of the last successful renewal
+	renewed atomic.Pointer[time.Time] // start of the last successful renewal
 }
 
 // SessionOptions describe a session.
@@ -51,7 +52,9 @@ func OpenSession(ctx context.Context, client *api.Client, o SessionOptions) (*Se
 	if err != nil {
 		return nil, fmt.Errorf("create session %q: %w", o.Name, err)
 	}
-	return &Session{client: client, id: id, ttl: o.TTL, renewed: start}, nil
+	s := &Session{client: client, id: id, ttl: o.TTL}
+	s.renewed.Store(&start)
+	return s, nil
 }
 
 // ID is the session's id.
@@ -69,11 +72,11 @@ func (s *Session) Keep(ctx context.Context) error { return s.keep(ctx, false) }
 func (s *Session) KeepLease(ctx context.Context) error { return s.keep(ctx, true) }
 
 func (s *Session) keep(ctx context.Context, lease bool) error {
-	next := s.renewed.Add(s.ttl / 3)
+	next := s.renewed.Load().Add(s.ttl / 3)
 	var last error
 	for {
 		Pause(ctx, time.Until(next))
-		end := s.renewed.Add(s.ttl)
+		end := s.end()
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -93,9 +96,22 @@ func (s *Session) keep(ctx context.Context, lease bool) error {
 		case !known:
 			return ErrLost
 		default:
-			s.renewed, next = start, start.Add(s.ttl/3)
+			s.renewed.Store(&start)
+			next = start.Add(s.ttl / 3)
 		}
 	}
+}
+
+// end is when the lease ends unless it is renewed.
+func (s *Session) end() time.Time { return s.renewed.Load().Add(s.ttl) }
+
+// Lasts is ErrExpired from one TTL after the start of the last successful
+// renewal.
+func (s *Session) Lasts() error {
+	if !time.Now().Before(s.end()) {
+		return ErrExpired
+	}
+	return nil
 }
 
 // renew asks once, for a third of the TTL at most and, for a lease, not past

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tlsfleet/tlsfleet/agent/consul"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
@@ -106,9 +107,16 @@ func TestKeepLeaseEndsWithinTTLWhenConsulFreezes(t *testing.T) {
 	s := openSession(t, server.Client(t), ttl)
 	kept := make(chan error, 1)
 	go func() { kept <- s.KeepLease(t.Context()) }()
+	leased := fleet.WithLease(t.Context(), s.Lasts)
+	if err := fleet.Leased(leased); err != nil {
+		t.Errorf("Leased() = %v, want nil while it lasts", err)
+	}
 	server.Freeze(t)
 	frozen := time.Now()
 	err := <-kept
+	if err := fleet.Leased(leased); !errors.Is(err, consul.ErrExpired) {
+		t.Errorf("Leased() = %v after the lease, want %v", err, consul.ErrExpired)
+	}
 	if took := time.Since(frozen); !errors.Is(err, consul.ErrExpired) || took > ttl+ttl/4 {
 		t.Errorf("KeepLease() = %v after %s, want %v within %s", err, took, consul.ErrExpired, ttl)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-acme/lego/v4/acme"
 
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 )
 
@@ -115,7 +116,7 @@ func AccountGone(err error) bool {
 // FailureOf tells what an error of Obtain means. ok is false if the work was
 // ended by ctx: then nothing is known about the attempt, and it goes on later.
 func FailureOf(ctx context.Context, ca string, err error) (f issuance.Failure, ok bool) {
-	if ctx.Err() != nil {
+	if fleet.Leased(ctx) != nil {
 		return issuance.Failure{}, false
 	}
 	f = issuance.Failure{Stage: issuance.StageOrder, CA: ca, Detail: err.Error(), Over: errors.Is(err, errOver)}

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"sync"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // Bounds of one request to a CA.
@@ -54,7 +56,7 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := t.ctx.Err(); err != nil {
+	if err := fleet.Leased(t.ctx); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(req.Context())

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 func TestAnswersAreBounded(t *testing.T) {
@@ -27,5 +30,42 @@ func TestRetryAfter(t *testing.T) {
 		if got := retryAfter(header, now); got != want {
 			t.Errorf("retryAfter(%q) = %s, want %s", header, got, want)
 		}
+	}
+}
+
+// TestAFrozenProcessAsksNothingAfterItsLease has a lease end by the clock while its context
+// goes on, as in a process that was frozen.
+func TestAFrozenProcessAsksNothingAfterItsLease(t *testing.T) {
+	errFrozen := errors.New("the lease is over")
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
+	defer server.Close()
+	var over error
+	ctx := fleet.WithLease(t.Context(), func() error { return over })
+	client, _, err := newHTTPClient(ctx, CA{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, over = range []error{nil, errFrozen} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if !errors.Is(err, over) {
+			t.Errorf("Do() with a lease that says %v = %v", over, err)
+		}
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		if _, failed := FailureOf(ctx, "ca", errAnswer); failed != (over == nil) {
+			t.Errorf("FailureOf() with a lease that says %v = %v, want what the lease has cut off to be none", over, failed)
+		}
+		if over == nil && err != nil {
+			t.Error(err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the server was asked %d times, want once", asked)
 	}
 }

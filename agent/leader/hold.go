@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tlsfleet/tlsfleet/agent/consul"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // Why a lead ended while Consul and ctx were fine.
@@ -29,7 +30,7 @@ func (c *candidate) hold(ctx context.Context, session *consul.Session, lead func
 	var parts sync.WaitGroup
 	parts.Go(func() { cancel(session.KeepLease(leadCtx)) })
 	parts.Go(func() { c.guard(leadCtx, session.ID(), cancel) })
-	err := lead(leadCtx, session.ID())
+	err := lead(fleet.WithLease(leadCtx, session.Lasts), session.ID())
 	cancel(consul.Also(errReturned, err))
 	parts.Wait()
 	cause := context.Cause(leadCtx)
