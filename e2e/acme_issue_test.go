@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
@@ -16,7 +18,11 @@ import (
 // asked for, proved by the node they lead to, served by all, renewed.
 func TestADomainIsObtainedServedAndRenewed(t *testing.T) {
 	t.Parallel()
-	a := newACMEFleet(t, onShared(t, 3, Settings{}))
+	leaders := filepath.Join(t.TempDir(), "leaders")
+	if _, err := seal.Create(leaders); err != nil {
+		t.Fatal(err)
+	}
+	a := newACMEFleet(t, onShared(t, 3, Settings{"leader.keyring_file": leaders}))
 	before := a.releases(t)
 	shop, blog := "shop.test", "blog.test"
 	for i, name := range []string{shop, blog} {
@@ -28,6 +34,9 @@ func TestADomainIsObtainedServedAndRenewed(t *testing.T) {
 	a.AwaitIssued(t, shop, "", a.Nodes...)
 	t.Logf("%s is served by all nodes after %s", shop, time.Since(began).Round(time.Millisecond))
 	first := a.AwaitIssued(t, blog, "", a.Nodes...)
+	if _, _, err := a.loadKeyring(t).Open(a.Name, a.path("acme/account"), a.take(t, a.path("acme/account"))); !errors.Is(err, seal.ErrUnknownKey) {
+		t.Errorf("the account key opens with the fleet's keyring: %v, want %v", err, seal.ErrUnknownKey)
+	}
 	d := a.AwaitDomain(t, "elsewhere.test", issuance.Waiting)
 	if d.Failure == nil || d.Failure.Stage != issuance.StagePreflight || d.Failure.Class != issuance.Recoverable {
 		t.Errorf("the failure of a name that leads elsewhere = %+v, want one of the preflight", d.Failure)
