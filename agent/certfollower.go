@@ -22,7 +22,8 @@ const (
 	certRetry    = 5 * time.Second // first retry of what could not be written
 	certRetryMax = 5 * time.Minute // the same, again and again
 
-	bulk = 1000 // from how many names on their memory is given back at once
+	bulk   = 1000 // from how many names on their memory is given back at once
+	bulkGC = 150  // percent: they are garbage soon, which is not looked for as often meanwhile
 )
 
 // certFollower keeps the certificates on this host on the fleet's inventory.

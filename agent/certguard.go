@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -106,6 +107,9 @@ func (g *guard) Run(ctx context.Context) (err error) {
 		case <-retry:
 			follow = g.follow()
 		case <-sweep.C:
+			if len(g.bundles) < min(g.room, g.served.count())/2 {
+				g.adopt() // many came at once
+			}
 			sweep.Reset(g.sweeper.step())
 		case <-show.C:
 			g.edits.show(time.Now())
@@ -134,7 +138,9 @@ func (g *guard) look() bool {
 	if batch.lost {
 		g.certs.add(nil, nil, true)
 		g.release.give(time.Time{})
+		g.adopt()
 		g.sweeper.first = g.watched()
+		maps.DeleteFunc(batch.paths, func(path string, _ fsnotify.Op) bool { return g.isCert(path) })
 	}
 	var live []string
 	var bundles []fleet.Hash
@@ -163,6 +169,12 @@ func (g *guard) look() bool {
 	}
 	g.certs.add(live, bundles, false)
 	return followed
+}
+
+// isCert reports whether a path is that of a certificate.
+func (g *guard) isCert(path string) bool {
+	place, _ := g.renderer.Locate(path)
+	return place == renderer.PlaceLive || place == renderer.PlaceBundle
 }
 
 // changed reports whether a bundle is not as it has to be. One that has just

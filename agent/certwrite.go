@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -19,6 +20,9 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	}
 	if len(f.todo) == 0 {
 		return nil
+	}
+	if len(f.todo) >= bulk {
+		defer debug.SetGCPercent(debug.SetGCPercent(bulkGC))
 	}
 	began := time.Now()
 	ready, failed := f.fetch(ctx)

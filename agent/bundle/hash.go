@@ -3,6 +3,7 @@ package bundle
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"slices"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -17,7 +18,14 @@ const (
 // Hash identifies a bundle: SHA-256 over its chain's hash, its leaf and its
 // key. It is public; nobody can guess the key from it.
 func Hash(b Bundle) fleet.Hash {
-	return sha256.Sum256(appendBody([]byte(bundleDomain), b))
+	chain, key := ChainHash(b.Chain), b.Key.Reveal()
+	defer clear(key)
+	h := hasher{sha256.New()}
+	h.write([]byte(bundleDomain))
+	h.write(chain[:])
+	h.field(b.Leaf)
+	h.field(key)
+	return h.sum()
 }
 
 // ChainHash identifies a chain. That of an empty chain is the zero hash: there
@@ -26,14 +34,38 @@ func ChainHash(chain [][]byte) fleet.Hash {
 	if len(chain) == 0 {
 		return fleet.Hash{}
 	}
-	return sha256.Sum256(appendChain([]byte(chainDomain), chain))
+	h := hasher{sha256.New()}
+	h.write([]byte(chainDomain))
+	for _, der := range chain {
+		h.field(der)
+	}
+	return h.sum()
+}
+
+// hasher hashes what appendBody and appendChain write, without a copy of it.
+type hasher struct{ hash.Hash }
+
+func (h hasher) write(b []byte) {
+	_, _ = h.Write(b) //nolint:errcheck // hash.Hash: it never returns an error
+}
+
+func (h hasher) field(b []byte) {
+	var size [fieldHead]byte
+	binary.BigEndian.PutUint32(size[:], uint32(len(b))) //nolint:gosec // bounded by maxInput
+	h.write(size[:])
+	h.write(b)
+}
+
+func (h hasher) sum() (sum fleet.Hash) {
+	h.Sum(sum[:0])
+	return sum
 }
 
 // appendBody writes what identifies a bundle.
 func appendBody(dst []byte, b Bundle) []byte {
 	dst = slices.Grow(dst, len(fleet.Hash{})+2*fieldHead+len(b.Leaf)+b.Key.Len())
-	hash := ChainHash(b.Chain)
-	dst = append(dst, hash[:]...)
+	chain := ChainHash(b.Chain)
+	dst = append(dst, chain[:]...)
 	return appendField(appendField(dst, b.Leaf), b.Key.Reveal())
 }
 

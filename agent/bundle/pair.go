@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/x509"
 	"fmt"
 )
@@ -49,13 +50,14 @@ func isPairP256(der []byte, leaf *x509.Certificate) bool {
 		return false
 	}
 	public, ok := leaf.PublicKey.(*ecdsa.PublicKey)
-	if !ok {
+	if !ok || public.Curve != elliptic.P256() {
 		return false
 	}
-	want, err := public.ECDH()
-	if err != nil {
+	// The last field of what the leaf has of its key is the point (RFC 5480, section 2).
+	want := rest[keyP256+len(midP256):]
+	if !bytes.HasSuffix(leaf.RawSubjectPublicKeyInfo, want) {
 		return false
 	}
 	key, err := ecdh.P256().NewPrivateKey(rest[:keyP256])
-	return err == nil && key.PublicKey().Equal(want) && bytes.Equal(want.Bytes(), rest[keyP256+len(midP256):])
+	return err == nil && bytes.Equal(key.PublicKey().Bytes(), want)
 }
