@@ -109,10 +109,9 @@ func (f *certFollower) put(got fetched, replaces map[fleet.Hash]bool) map[fleet.
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	var c bundle.Checker
 	for hash, b := range got.good {
 		g.Go(func() error {
-			err := usable(&c, b, !replaces[hash])
+			err := usable(&f.checker, b, !replaces[hash])
 			mu.Lock()
 			defer mu.Unlock()
 			result[hash] = err
@@ -139,7 +138,7 @@ func (f *certFollower) checked(ctx context.Context, hash fleet.Hash) (bundle.Bun
 	if err != nil {
 		return bundle.Bundle{}, err
 	}
-	if err := usable(new(bundle.Checker), b, false); err != nil {
+	if err := usable(&f.checker, b, false); err != nil {
 		return bundle.Bundle{}, err
 	}
 	return b, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/store"
@@ -64,6 +65,7 @@ type certFollower struct {
 	collected time.Time             // last look for them
 	served    served
 	known     directory
+	checker   bundle.Checker
 
 	demand  *demand // nil: the node keeps every certificate
 	evicted time.Time

@@ -1,12 +1,20 @@
 package inventory
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // maxValue is the largest number in a record. None is negative.
 const maxValue = 1<<62 - 1
 
 // orderBits are the bits of a column's parameter k.
 const orderBits = 6
+
+const (
+	maxPut  = 62 // bits of a number that is written at once
+	maxPeek = 57 // bits of 8 bytes, wherever in the first of them they begin
+)
 
 // scalar is the parameter k of numbers that stand alone.
 const scalar = 6
@@ -22,7 +30,8 @@ type bitWriter struct {
 func (w *bitWriter) put(v int64, width int) {
 	for width > 0 {
 		if w.free == 0 {
-			w.b, w.free = append(w.b, 0), 8
+			w.b = append(w.b, 0)
+			w.free = 8
 		}
 		n := min(width, w.free)
 		width -= n
@@ -39,6 +48,10 @@ func (w *bitWriter) putBytes(b []byte) { w.b, w.free = append(w.b, b...), 0 }
 func (w *bitWriter) number(v int64, k int) {
 	x := v>>k + 1
 	n := length(x)
+	if width := 2*n - 1 + k; width <= maxPut {
+		w.put(x<<k|v&(1<<k-1), width)
+		return
+	}
 	w.put(0, n-1)
 	w.put(x, n)
 	w.put(v, k)
@@ -62,6 +75,9 @@ func order(vs []int64) int {
 	best, least := 0, 0
 	for k := range length(all) + 1 {
 		size := len(vs) * k
+		if k > 0 && size+len(vs) >= least {
+			break // each code has a bit more than k, at least
+		}
 		for _, v := range vs {
 			size += 2*length(v>>k+1) - 1
 		}
@@ -90,6 +106,12 @@ func (r *bitReader) get(width int) int64 {
 		r.bad = true
 		return 0
 	}
+	if width <= maxPeek {
+		if window, ok := r.peek(); ok {
+			r.pos += width
+			return int64(window >> (64 - width)) //nolint:gosec // fewer bits
+		}
+	}
 	var v int64
 	for width > 0 {
 		left := 8 - r.pos%8
@@ -112,8 +134,21 @@ func (r *bitReader) getBytes(size int) []byte {
 	return r.b[start:][:size]
 }
 
+// peek is the next bits, of which maxPeek are told for sure; false near the end.
+func (r *bitReader) peek() (window uint64, ok bool) {
+	at := r.pos / 8
+	if at+8 > len(r.b) {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(r.b[at:]) << (r.pos % 8), true
+}
+
 func (r *bitReader) number(k int) int64 {
 	zeros := 0
+	if window, ok := r.peek(); ok && !r.bad {
+		zeros = min(bits.LeadingZeros64(window), maxPeek)
+		r.pos += zeros
+	}
 	for r.get(1) == 0 {
 		if zeros++; r.bad || zeros > 62 {
 			r.bad = true
