@@ -8,6 +8,7 @@ key_prefix "tlsfleet/edge/chains/" { policy = "read" }
 key "tlsfleet/edge/inventory/head" { policy = "read" }
 key_prefix "tlsfleet/edge/inventory/shards/" { policy = "read" }
 key "tlsfleet/edge/nodes/edge-1" { policy = "write" }
+key_prefix "tlsfleet/edge/sites/" { policy = "read" }
 key "tlsfleet/edge/tickets/ring" { policy = "read" }
 session "edge-1" { policy = "write" }
 service "tlsfleet" { policy = "write" }

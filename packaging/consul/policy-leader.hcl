@@ -14,6 +14,7 @@ key "tlsfleet/edge/leader" { policy = "write" }
 key "tlsfleet/edge/meta" { policy = "write" }
 key_prefix "tlsfleet/edge/nodes/" { policy = "list" }
 key "tlsfleet/edge/nodes/edge-1" { policy = "write" }
+key_prefix "tlsfleet/edge/sites/" { policy = "read" }
 key "tlsfleet/edge/tickets/ring" { policy = "write" }
 session "edge-1" { policy = "write" }
 service "tlsfleet" { policy = "write" }

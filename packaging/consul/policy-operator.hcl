@@ -11,6 +11,7 @@ key_prefix "tlsfleet/edge/issuance/" { policy = "list" }
 key "tlsfleet/edge/leader" { policy = "read" }
 key "tlsfleet/edge/meta" { policy = "read" }
 key_prefix "tlsfleet/edge/nodes/" { policy = "list" }
+key_prefix "tlsfleet/edge/sites/" { policy = "write" }
 key "tlsfleet/edge/tickets/ring" { policy = "write" }
 service "tlsfleet" { policy = "read" }
 node_prefix "" { policy = "read" }
