@@ -56,7 +56,7 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := fleet.Leased(t.ctx); err != nil {
+	if err := fleet.Leased(t.ctx); err != nil { //nolint:contextcheck // the lease, which requests lack
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(req.Context())
