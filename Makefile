@@ -105,6 +105,10 @@ bench-renew: deps $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) build ## measure how long 
 bench-planner: ## show whose turn it is under a CA's limits, in virtual time
 	cd e2e && go run ./bench/planner
 
+.PHONY: bench-sites
+bench-sites: ## measure how long the files of 1,000 sites take, with their own checks
+	go test ./renderer -run '^$$' -bench '^BenchmarkRenderSites$$' -benchtime 5x | awk '/^BenchmarkRenderSites/ {printf "bench=sites who=tlsfleet sites=1000 render_ms=%s\n", $$5}'
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	.ci/fuzz $(FUZZTIME)

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -19,24 +21,55 @@ var ErrNoCertificate = errors.New("no certificate for the name")
 
 // SiteFrame is what the files of sites depend on beside the sites: this node.
 type SiteFrame struct {
-	Version     string   // nginx's; unknown counts as an old one
-	Variable    bool     // the release has servers in mode variable; else certificates by path
-	LiveDir     string   // absolute path of the folder of live certificates
-	Listen      []string // parameters for sites that name no socket, such as "443 ssl"
-	HTTPListen  []string // the same without TLS, such as "80"
-	SnippetsDir string   // absolute path of the operator's files
-	Thumbprint  string   // of the ACME account key; empty: no answers to challenges
+	Version     string                // nginx's; unknown counts as an old one
+	Variable    bool                  // the release has servers in mode variable; else certificates by path
+	LiveDir     string                // absolute path of the folder of live certificates
+	Listen      []string              // parameters for sites that name no socket, such as "443 ssl"
+	HTTPListen  []string              // the same without TLS, such as "80"
+	SnippetsDir string                // absolute path of the operator's files
+	Challenges  *templates.Challenges // answers to challenges without TLS; nil for none
 	Template    *templates.SiteTemplate
 	// Has says whether there is a live certificate of just this name, "*." in
-	// front of a wildcard. By path nginx does not start without one.
+	// front of a wildcard; it is called concurrently, as backends are. By path
+	// nginx does not start without one.
 	Has func(name string) bool
 }
 
-// RenderSite renders the file of a site with the backends that its requests go
-// to, reads it back and compares it with the site. Without backends the site
-// answers 503. An error is about this site only, unless it wraps
-// templates.ErrTemplate.
+// RenderSites renders the file of each site with the backends that its requests
+// go to, reads it back and compares it with the site. Files are in the order of
+// the sites; those that cannot be used are left out and in the map by ID. Without
+// backends a site answers 503. An error that wraps templates.ErrTemplate is about
+// the operator's template, any other about that site only.
+func RenderSites(f SiteFrame, sites []site.Site, backends func(id string) []site.Backend) (files []templates.File, bad map[string]error) {
+	all, errs := make([]templates.File, len(sites)), make([]error, len(sites))
+	var c siteChecker
+	var wait sync.WaitGroup
+	share := runtime.GOMAXPROCS(0)
+	for from := range share {
+		wait.Go(func() {
+			for i := from; i < len(sites); i += share {
+				all[i], errs[i] = renderSite(f, &c, sites[i], backends(sites[i].ID))
+			}
+		})
+	}
+	wait.Wait()
+	bad = map[string]error{}
+	for i, err := range errs {
+		if err != nil {
+			bad[sites[i].ID] = err
+			continue
+		}
+		files = append(files, all[i])
+	}
+	return files, bad
+}
+
+// RenderSite is RenderSites for one site.
 func RenderSite(f SiteFrame, s site.Site, backends []site.Backend) (templates.File, error) {
+	return renderSite(f, &siteChecker{}, s, backends)
+}
+
+func renderSite(f SiteFrame, c *siteChecker, s site.Site, backends []site.Backend) (templates.File, error) {
 	v, err := f.values(s, backends)
 	if err != nil {
 		return templates.File{}, fmt.Errorf("render site %s: %w", s.ID, err)
@@ -45,7 +78,7 @@ func RenderSite(f SiteFrame, s site.Site, backends []site.Backend) (templates.Fi
 	if err != nil {
 		return templates.File{}, err
 	}
-	if err := checkSite(r, v); err != nil {
+	if err := c.check(r, v); err != nil {
 		return templates.File{}, fmt.Errorf("check site %s: %w", s.ID, err)
 	}
 	return r.File, nil
@@ -77,7 +110,7 @@ func (f SiteFrame) values(s site.Site, backends []site.Backend) (templates.Site,
 		Clients: siteClients(f.SnippetsDir, s.Clients), MaxBody: s.MaxBody.String(),
 		ConnectTimeout: seconds(s.Timeouts.Connect), SendTimeout: seconds(s.Timeouts.Send),
 		ReadTimeout: seconds(s.Timeouts.Read), ClientBodyTimeout: seconds(s.Timeouts.ClientBody),
-		Thumbprint: f.Thumbprint,
+		Challenges: f.Challenges,
 	}
 	v.RedirectPort = httpsPort(v.Listen)
 	for _, name := range s.Snippets {

@@ -26,7 +26,7 @@ func siteFrame(tb testing.TB, own string) SiteFrame {
 	}
 	return SiteFrame{
 		Version: "1.22.1", LiveDir: "/var/lib/tlsfleet/live", Listen: []string{"443 ssl"}, HTTPListen: []string{"80"}, SnippetsDir: "/etc/tlsfleet/snippets",
-		Thumbprint: someThumbprint, Template: t, Has: func(string) bool { return true },
+		Challenges: &templates.Challenges{Thumbprint: someThumbprint}, Template: t, Has: func(string) bool { return true },
 	}
 }
 
@@ -147,8 +147,8 @@ func TestNoValueEndsADirective(t *testing.T) {
 			refused++
 			return
 		}
-		if err := checkSite(r, v); err != nil {
-			t.Fatalf("checkSite() = %v:\n%s", err, r.File.Text)
+		if err := new(siteChecker).check(r, v); err != nil {
+			t.Fatalf("check() = %v:\n%s", err, r.File.Text)
 		}
 		taken++
 	})
@@ -172,7 +172,7 @@ func hostileSite(t *rapid.T) templates.Site {
 		func(s string) { v.MaxBody = s }, func(s string) { v.ConnectTimeout = s }, func(s string) { v.SendTimeout = s }, func(s string) { v.ReadTimeout = s },
 		func(s string) { v.ClientBodyTimeout = s }, func(s string) { v.Clients.CA = "/" + s }, func(s string) { v.Snippets[0] = "/" + s },
 		func(s string) { v.Ciphers = s }, func(s string) { v.Curves = s }, func(s string) { v.HSTS = s }, func(s string) { v.Balance = s },
-		func(s string) { v.Thumbprint = s }, func(s string) { v.Version = s },
+		func(s string) { v.Challenges = &templates.Challenges{Thumbprint: s} }, func(s string) { v.Challenges = &templates.Challenges{Proxy: s} }, func(s string) { v.Version = s },
 	}
 	for _, set := range rapid.SliceOfN(rapid.SampledFrom(fields), 1, 2).Draw(t, "fields") {
 		set(hostileText().Draw(t, "text"))
@@ -208,6 +208,21 @@ func TestNoFieldOfASiteIsHostile(t *testing.T) {
 	})
 }
 
+// TestABadSiteIsLeftOut: it is named, and all others are rendered.
+func TestABadSiteIsLeftOut(t *testing.T) {
+	sites := manySites(t, 20)
+	sites[3].Snippets = []string{"../x"}
+	f := siteFrame(t, "")
+	f.Has = func(name string) bool { return name != "s7.test" && name != "*.test" }
+	files, bad := RenderSites(f, sites, func(string) []site.Backend { return twoBackends })
+	if len(files) != 18 || len(bad) != 2 || !errors.Is(bad["s0003"], site.ErrSite) || !errors.Is(bad["s0007"], ErrNoCertificate) {
+		t.Errorf("RenderSites() = %d files, %v, want all but s0003 and s0007", len(files), bad)
+	}
+	if files[3].Name != "40-site-s0004.conf" || files[17].Name != "40-site-s0019.conf" {
+		t.Errorf("RenderSites() has %s and %s, want the order of the sites", files[3].Name, files[17].Name)
+	}
+}
+
 // manySites are sites as a hoster has them.
 func manySites(tb testing.TB, n int) []site.Site {
 	tb.Helper()
@@ -227,10 +242,8 @@ func BenchmarkRenderSites(b *testing.B) {
 		if clashes := site.Clashes(sites, site.DefaultSockets()); len(clashes) > 0 {
 			b.Fatal(clashes)
 		}
-		for _, s := range sites {
-			if _, err := RenderSite(f, s, twoBackends); err != nil {
-				b.Fatal(err)
-			}
+		if files, bad := RenderSites(f, sites, func(string) []site.Backend { return twoBackends }); len(files) != len(sites) {
+			b.Fatal(bad)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/1000sites")

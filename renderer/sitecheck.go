@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	crossplane "github.com/nginxinc/nginx-go-crossplane"
 
@@ -16,17 +17,23 @@ import (
 // errSiteText means that the text of a site is not what the site says.
 var errSiteText = errors.New("the text is not what the site says")
 
-// checkSite reads the text of a site as nginx does. It has to have the same
+// siteChecker compares texts of sites with the sites. The zero value is ready;
+// check may be called concurrently.
+type siteChecker struct {
+	shapes sync.Map // text -> crossplane.Directives: most sites are alike
+}
+
+// check reads the text of a site as nginx does. It has to have the same
 // directives, with as many arguments, as the same text with one word for each
 // value, and each argument has to be just what the values make of it: so no
 // value ends a directive or begins another, whatever the template. Server names,
 // sockets and servers of the upstream have to be those of the site.
-func checkSite(r templates.Rendered, want templates.Site) error {
+func (c *siteChecker) check(r templates.Rendered, want templates.Site) error {
 	text, err := parseSite(r.File.Text)
 	if err != nil {
 		return err
 	}
-	shape, err := parseSite(r.Shape)
+	shape, err := c.shape(r.Shape)
 	if err != nil {
 		return err
 	}
@@ -38,6 +45,19 @@ func checkSite(r templates.Rendered, want templates.Site) error {
 		return err
 	}
 	return checkServers(text, want)
+}
+
+func (c *siteChecker) shape(text []byte) (crossplane.Directives, error) {
+	if known, ok := c.shapes.Load(string(text)); ok {
+		if shape, ok := known.(crossplane.Directives); ok {
+			return shape, nil
+		}
+	}
+	shape, err := parseSite(text)
+	if err == nil {
+		c.shapes.Store(string(text), shape)
+	}
+	return shape, err
 }
 
 // asParsed is a value as the parser gives it: a backslash stays as it is written.

@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // SiteFile is the name of a site's file in a release. Each site has a file of
@@ -44,8 +42,8 @@ type Site struct {
 	MaxBody                                                     string // as nginx writes a size
 	ConnectTimeout, SendTimeout, ReadTimeout, ClientBodyTimeout string // as nginx writes a time
 
-	Snippets   []string // absolute paths
-	Thumbprint string   // of the ACME account key; empty: no answers to challenges
+	Snippets   []string    // absolute paths
+	Challenges *Challenges // answers to challenges on the plain server; nil for none
 }
 
 // SiteName is one server name and the entry in the live folder of what serves it.
@@ -79,10 +77,13 @@ func (s Site) check() error {
 		return fmt.Errorf("live folder %q is not an absolute path", s.Live)
 	case !balances.MatchString(s.Balance):
 		return fmt.Errorf("%.80q is no way to balance", s.Balance)
-	case s.Thumbprint != "" && !fleet.IsThumbprint(s.Thumbprint):
-		return fmt.Errorf("%.60q is no thumbprint of a key", s.Thumbprint)
 	case len(s.Protocols) == 0:
 		return errors.New("no TLS versions")
+	}
+	if s.Challenges != nil {
+		if err := s.Challenges.check(); err != nil {
+			return err
+		}
 	}
 	for _, l := range slices.Concat(s.Listen, s.Plain) {
 		if len(strings.Fields(l)) == 0 {
@@ -139,7 +140,7 @@ type SiteView struct {
 	ConnectTimeout, SendTimeout, ReadTimeout, ClientBodyTimeout Value
 
 	Snippets   []Value
-	Thumbprint string
+	Challenges *Challenges
 }
 
 // SiteCertificate is the names of one server, and the entry in the live folder.
@@ -171,7 +172,7 @@ func (s Site) view() SiteView {
 		Variable: s.Variable, Cache: s.Variable && AtLeast(s.Version, 1, 27, 4), Live: V(s.Live), Certificates: s.certificates(),
 		Balance: s.Balance, Protocols: vs(s.Protocols), Ciphers: optional(s.Ciphers), Curves: optional(s.Curves), HSTS: optional(s.HSTS), ServerOrder: s.ServerOrder,
 		Clients: s.Clients.view(), MaxBody: V(s.MaxBody), ConnectTimeout: V(s.ConnectTimeout), SendTimeout: V(s.SendTimeout), ReadTimeout: V(s.ReadTimeout),
-		ClientBodyTimeout: V(s.ClientBodyTimeout), Snippets: vs(s.Snippets), Thumbprint: s.Thumbprint,
+		ClientBodyTimeout: V(s.ClientBodyTimeout), Snippets: vs(s.Snippets), Challenges: s.Challenges,
 	}
 	if s.RedirectPort != 0 && s.RedirectPort != 443 {
 		v.RedirectPort = fmt.Sprintf(":%d", s.RedirectPort)

@@ -18,7 +18,7 @@ func aSite(version string) Site {
 		Backends:  []SiteBackend{{"192.0.2.1:8080", 3, false}, {"[2001:db8::1]:80", 1, false}, {"unix:/run/app.sock", 1, true}},
 		Protocols: []string{"TLSv1.2", "TLSv1.3"}, Ciphers: "ECDHE+AESGCM:!aNULL", Curves: "X25519:prime256v1", HSTS: "max-age=31536000; includeSubDomains",
 		MaxBody: "10m", ConnectTimeout: "5s", SendTimeout: "60s", ReadTimeout: "60s", ClientBodyTimeout: "60s",
-		Snippets: []string{"/etc/tlsfleet/snippets/gzip.conf"}, Thumbprint: strings.Repeat("A", 43),
+		Snippets: []string{"/etc/tlsfleet/snippets/gzip.conf"}, Challenges: &Challenges{Thumbprint: strings.Repeat("A", 43)},
 	}
 }
 
@@ -35,9 +35,9 @@ func TestRenderSiteMatchesGoldenFiles(t *testing.T) {
 	variable, least, alone := aSite("1.27.4"), aSite("1.27.4"), aSite("1.25.1")
 	variable.Variable = true
 	least.Variable, least.Backends, least.Balance, least.Ciphers, least.Curves, least.HSTS, least.Snippets, least.WebSocket = true, nil, "", "", "", "", nil, false
-	least.Plain, least.HTTP2, least.Thumbprint = nil, false, ""
+	least.Plain, least.HTTP2, least.Challenges = nil, false, nil
 	alone.Listen, alone.RedirectPort, alone.Clients = []string{"*:8443 ssl proxy_protocol"}, 8443, &SiteClients{"/etc/tlsfleet/snippets/ca.pem", true, 2}
-	alone.Balance, alone.ServerOrder, alone.Thumbprint = "hash $http_x_user consistent", true, ""
+	alone.Balance, alone.ServerOrder, alone.Challenges = "hash $http_x_user consistent", true, &Challenges{Proxy: "127.0.0.1:9182"}
 	serve := aSite("")
 	serve.Redirect = false
 	tests := map[string]Site{
@@ -107,7 +107,7 @@ func TestRenderSiteRefuses(t *testing.T) {
 		"relative folder":      func(s *Site) { s.Live = "live" },
 		"balance":              func(s *Site) { s.Balance = "hash $x; }" },
 		"balance by a text":    func(s *Site) { s.Balance = "hash x" },
-		"thumbprint":           func(s *Site) { s.Thumbprint = `";}` },
+		"thumbprint":           func(s *Site) { s.Challenges = &Challenges{Thumbprint: `";}`} },
 		"no versions":          func(s *Site) { s.Protocols = nil },
 		"relative snippet":     func(s *Site) { s.Snippets = []string{"x"} },
 		"pattern as a snippet": func(s *Site) { s.Snippets = []string{"/etc/*"} },
