@@ -60,7 +60,7 @@ func New(cfg config.Config, o Options) (*Agent, error) {
 }
 
 func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
-	obtain, err := issuing(cfg)
+	obtain, err := issuing(cfg, o.Log.Named("dns"))
 	if err != nil {
 		return nil, err
 	}

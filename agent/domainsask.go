@@ -16,7 +16,7 @@ import (
 // a leader has taken. It returns when all of them are, or with ErrNoLeader; then
 // they stay in the queue.
 func (c *Console) AddDomains(ctx context.Context, wishes []issuance.Wish, by string, progress func(done, total int)) error {
-	wishes, err := usableWishes(wishes, responder(c.cfg))
+	wishes, err := usableWishes(wishes, chooser(c.cfg))
 	if err != nil {
 		return err
 	}

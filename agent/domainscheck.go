@@ -48,7 +48,7 @@ func (e *RefusedError) or() error {
 
 // usableWishes brings wishes into stored form and leaves out those that are there
 // twice. *RefusedError for what no CA would certify or r cannot answer for.
-func usableWishes(wishes []issuance.Wish, r issuer.Responder) ([]issuance.Wish, error) {
+func usableWishes(wishes []issuance.Wish, r issuer.Chooser) ([]issuance.Wish, error) {
 	refused := &RefusedError{Of: len(wishes)}
 	owners := map[string]string{} // name -> ID
 	var out []issuance.Wish
@@ -69,7 +69,7 @@ func usableWishes(wishes []issuance.Wish, r issuer.Responder) ([]issuance.Wish, 
 }
 
 // wished is the item that a wish would become.
-func wished(w issuance.Wish, r issuer.Responder) (issuance.Item, error) {
+func wished(w issuance.Wish, r issuer.Chooser) (issuance.Item, error) {
 	names, err := storedNames(w.Names)
 	if err != nil {
 		return issuance.Item{}, err

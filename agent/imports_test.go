@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"agent/fleet"},
 	{"agent/ticket", "agent/seal", "agent/bundle", "agent/inventory", "agent/issuance", "agent/site", "templates"},
 	{"renderer", "handlers", "agent/consul"},
-	{"agent/store", "agent/leader", "agent/issuer", "agent/importer", "agent/config", "agent/probe", "agent/status", "agent/metrics", "agent/notify", "agent/archive", "agent/doctor"},
+	{"agent/store", "agent/leader", "agent/issuer", "agent/issuer/dns01", "agent/importer", "agent/config", "agent/probe", "agent/status", "agent/metrics", "agent/notify", "agent/archive", "agent/doctor"},
 	{"agent"},
 	{"cmd/tlsfleet"},
 }
@@ -31,7 +31,7 @@ var only = map[string][]string{
 	module + "agent/testkit":          {},
 	"github.com/hashicorp/consul/api": {"agent/consul", "agent/store", "agent/leader", "agent/testkit"},
 	"github.com/urfave/cli":           {"cmd/tlsfleet"},
-	"github.com/go-acme/lego":         {"agent/issuer"},
+	"github.com/go-acme/lego":         {"agent/issuer", "agent/issuer/dns01"},
 }
 
 // mayImport is why package from (a path inside the module) must not import to
@@ -121,6 +121,8 @@ func TestMayImport(t *testing.T) {
 		"cli in cmd":                {"cmd/tlsfleet", "github.com/urfave/cli/v2", true},
 		"cli in agent":              {"agent", "github.com/urfave/cli/v2", false},
 		"lego in store":             {"agent/store", "github.com/go-acme/lego/v4/certificate", false},
+		"lego's DNS in dns01":       {"agent/issuer/dns01", "github.com/go-acme/lego/v4/challenge/dns01", true},
+		"dns01 in issuer":           {"agent/issuer", module + "agent/issuer/dns01", false},
 		"testkit in agent":          {"agent", module + "agent/testkit", false},
 		"testkit, product":          {"agent/testkit", module + "agent/store", false},
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -145,8 +144,8 @@ func (t *term) entries(ctx context.Context, it issuance.Item) ([]fleet.Entry, er
 	return served, nil
 }
 
-// preflight shows that the names of an item lead to this fleet. Names under a
-// wildcard are proved by DNS and have no answer to fetch.
+// preflight shows that the names of an item lead to this fleet, or that their
+// records in DNS can be set.
 func (t *term) preflight(ctx context.Context, it issuance.Item) error {
 	if t.rules.preflight == nil {
 		return nil
@@ -163,10 +162,10 @@ func (t *term) preflight(ctx context.Context, it issuance.Item) error {
 			}
 		}
 	}
-	for _, name := range it.Names {
-		if t.rules.responder.Kind(strings.TrimPrefix(name, fleet.Wildcard), strings.HasPrefix(name, fleet.Wildcard)) != issuer.HTTP01 {
-			continue
-		}
+	if err := issuer.ProveNames(ctx, t.rules.responder, it.Names); err != nil {
+		return err
+	}
+	for _, name := range issuer.ByHTTP(t.rules.responder, it.Names) {
 		p := *t.rules.preflight
 		p.Thumbprint = t.clients.thumbprint
 		if public, ok := t.responder.(issuer.Publisher); ok {

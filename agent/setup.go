@@ -58,6 +58,9 @@ func secretFiles(cfg config.Config) []string {
 	files := []string{cfg.KeyringFile, cfg.Consul.TokenFile, cfg.HTTP.TokenFile, cfg.HTTP.CertFile, cfg.HTTP.KeyFile}
 	if cfg.Leader.Eligible {
 		files = append(files, cfg.Leader.KeyringFile)
+		for _, d := range cfg.DNS {
+			files = append(files, d.Files()...)
+		}
 	}
 	return slices.DeleteFunc(files, func(file string) bool { return file == "" })
 }

@@ -195,7 +195,7 @@ acme {
   #preflight = true
   #preflight_nodes = false
 
-  # DNS server for that, "host:port". Without it: the host's.
+  # DNS server for that and for DNS-01, "host:port". Without it: the host's.
   #resolver = ""
 
   # Port at which challenges come in from outside.
@@ -207,6 +207,27 @@ acme {
   # Of the account: ["mailto:ops@example.org"].
   #contact = []
 }
+
+# Wildcards, and other names in the domains of a dns block, are proved by records in
+# DNS (DNS-01), which the leader sets through a provider of lego's. The settings
+# are the environment variables in lego's documentation; NAME_FILE names a file
+# with the value of NAME. Any number of them, on every host that may lead:
+#
+#   dns "corp" {
+#     provider = "rfc2136"  # exec, httpreq, acme-dns, cloudflare
+#     domains  = ["example.org", "example.net"]  # ["*"]: all names
+#     settings = {
+#       DNSUPDATE_NAMESERVER       = "10.0.0.53"
+#       DNSUPDATE_TSIG_ALGORITHM   = "hmac-sha256."
+#       DNSUPDATE_TSIG_KEY         = "tlsfleet."
+#       DNSUPDATE_TSIG_SECRET_FILE = "/etc/tlsfleet/tsig"
+#     }
+#   }
+#
+# Also settings_file (more settings, NAME=value in each line), wildcards_only = true
+# (other names by HTTP-01), propagation = "2m" (how long name servers may take to
+# show a record, or "never" to wait) and nameservers = ["10.0.0.53:53"] (asked for
+# the record instead of those of the zone).
 
 # The leader tells others what happens to certificates and which nodes raise
 # alarms: webhooks, signed by a key of 16 bytes or more, and programs, which get

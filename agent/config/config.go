@@ -30,6 +30,7 @@ type Config struct {
 	Certificates Certificates
 	ACME         ACME
 	CAs          []CA // in the order of the file
+	DNS          []DNS
 	Notify       []Notify
 	Reload       Reload
 	Leader       Leader

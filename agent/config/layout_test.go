@@ -41,7 +41,7 @@ func TestLayoutNamesEveryField(t *testing.T) {
 		for i := range v.NumField() {
 			name := strings.TrimPrefix(path+"."+v.Type().Field(i).Name, ".")
 			f := v.Field(i)
-			if name == "CAs" || name == "Notify" {
+			if name == "CAs" || name == "DNS" || name == "Notify" {
 				continue // of blocks with a label: see TestParseSetsEveryField
 			}
 			if f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[fleet.Secret]() {
@@ -185,6 +185,19 @@ ca "two" {
   set_limit = "1/24h"
   failure_limit = "2/1h"
 }
+dns "corp" {
+  provider = "rfc2136"
+  domains = ["a.test", "b.test"]
+  wildcards_only = true
+  settings = { DNSUPDATE_NAMESERVER = "ns.a.test", "DNSUPDATE_TSIG_SECRET_FILE" = "/ts" }
+  settings_file = "/df"
+  propagation = "never"
+  nameservers = ["[::1]:53"]
+}
+dns "all" {
+  provider = "exec"
+  domains = ["*"]
+}
 notify "hook" {
   webhook = "https://hooks.test/x?y=z"
   key_file = "/hk"
@@ -243,6 +256,12 @@ log {
 		ACME:         ACME{HTTP01Agent, "127.0.0.1:2", []string{"80", "[::]:80"}, 3, false, true, "[::1]:53", 8080, []string{"mailto:a@b.test"}},
 		CAs: []CA{defaultCAOf("one", "https://ca.test/dir"), {"two", "https://two.test", "https://staging.two.test", "/roots", "kid", "/mac",
 			Limit{7, time.Minute}, Limit{}, Limit{1, day}, Limit{2, time.Hour}}},
+		DNS: []DNS{
+			{"corp", "f.hcl:70", []string{"a.test", "b.test"}, true, "rfc2136", map[string]fleet.Secret{
+				"DNSUPDATE_NAMESERVER": fleet.NewSecret([]byte("ns.a.test")), "DNSUPDATE_TSIG_SECRET_FILE": fleet.NewSecret([]byte("/ts")),
+			}, "/df", 0, []string{"[::1]:53"}},
+			{Name: "all", At: "f.hcl:79", Domains: []string{"*"}, Provider: "exec", Propagation: 2 * time.Minute},
+		},
 		Notify: []Notify{
 			{"hook", "https://hooks.test/x?y=z", "/hk", true, nil, []string{"certificate.parked", "node.problem"}},
 			{Name: "exec", Command: []string{"/bin/x", "y"}},
@@ -257,6 +276,9 @@ log {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Parse = %+v\nwant %+v", got, want)
+	}
+	if files := got.DNS[0].Files(); !slices.Equal(files, []string{"/df", "/ts"}) {
+		t.Errorf("Files() = %q, want /df and /ts", files)
 	}
 	if token := string(got.Consul.Token.Reveal()); token != "t0k3n" {
 		t.Errorf("Token.Reveal() = %q, want t0k3n", token)
@@ -307,6 +329,7 @@ func TestDefaults(t *testing.T) {
 		"ca.domain_limit":          {defaultCA("x").DomainLimit, Limit{50, 168 * time.Hour}},
 		"ca.set_limit":             {defaultCA("x").SetLimit, Limit{5, 168 * time.Hour}},
 		"ca.failure_limit":         {defaultCA("x").FailureLimit, Limit{5, time.Hour}},
+		"acme.resolver":            {d.ACME.Resolver, ""},
 		"leader.eligible":          {d.Leader.Eligible, true},
 		"leader.ttl":               {d.Leader.TTL, 15 * time.Second},
 		"log.level":                {d.Log.Level, "info"},

@@ -77,6 +77,9 @@ func (r *reader) file(body *hclsyntax.Body) {
 		case "ca":
 			r.ca(hb.Labels, line, read)
 			continue
+		case "dns":
+			r.dns(hb.Labels, line, read)
+			continue
 		case "notify":
 			r.notify(hb.Labels, line, read)
 			continue

@@ -28,6 +28,7 @@ const (
 	StagePreflight Stage = "preflight" // before any CA was asked
 	StageAccount   Stage = "account"
 	StageOrder     Stage = "order"
+	StageAnswer    Stage = "answer" // the answer to a challenge could not be made visible
 	StageValidate  Stage = "validate"
 	StageFinalize  Stage = "finalize"
 	StageCheck     Stage = "check" // what came back is not what was ordered
@@ -35,7 +36,7 @@ const (
 
 func (s Stage) known() bool {
 	switch s {
-	case StagePreflight, StageAccount, StageOrder, StageValidate, StageFinalize, StageCheck:
+	case StagePreflight, StageAccount, StageOrder, StageAnswer, StageValidate, StageFinalize, StageCheck:
 		return true
 	}
 	return false

@@ -16,11 +16,12 @@ const authorizers = 8
 
 // authorize has the CA validate every name of an order that is not valid yet.
 func (c *Client) authorize(ctx context.Context, order acme.ExtendedOrder, r Responder) error {
+	lease := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(authorizers)
 	for _, url := range order.Authorizations {
 		g.Go(func() error {
-			if err := c.validate(ctx, url, r); err != nil {
+			if err := c.validate(ctx, lease, url, r); err != nil {
 				return at(issuance.StageValidate, err)
 			}
 			return nil
@@ -32,8 +33,9 @@ func (c *Client) authorize(ctx context.Context, order acme.ExtendedOrder, r Resp
 // errNoChallenge is an authorization that offers nothing that can be answered.
 var errNoChallenge = errors.New("the CA offers no such challenge")
 
-// validate has the CA validate one name.
-func (c *Client) validate(ctx context.Context, url string, r Responder) error {
+// validate has the CA validate one name. What it makes visible is taken away again
+// for as long as the lease lasts.
+func (c *Client) validate(ctx, lease context.Context, url string, r Responder) error {
 	authz, err := retried(func() (acme.Authorization, error) { return c.core.Authorizations.Get(url) })
 	if err != nil || authz.Status == acme.StatusValid {
 		return err
@@ -49,17 +51,45 @@ func (c *Client) validate(ctx context.Context, url string, r Responder) error {
 	if err != nil {
 		return fmt.Errorf("answer challenge of %s: %w", authz.Identifier.Value, err)
 	}
+	name := authz.Identifier.Value
 	withdraw, err := publish(ctx, r, challenge.Type, answer)
 	if err != nil {
-		return fmt.Errorf("answer challenge of %s: %w", authz.Identifier.Value, err)
-	}
-	defer withdraw()
-	name := authz.Identifier.Value
-	if err := r.Present(ctx, name, challenge.Token, answer); err != nil {
 		return fmt.Errorf("answer challenge of %s: %w", name, err)
 	}
-	err = c.challenge(ctx, url, challenge)
-	return errors.Join(err, r.CleanUp(context.WithoutCancel(ctx), name, challenge.Token, answer))
+	defer withdraw()
+	if challenge.Type == DNS01 {
+		defer r.CleanUp(lease, name, challenge.Token, answer)
+		if err := r.Present(ctx, name, challenge.Token, answer); err != nil {
+			return at(issuance.StageAnswer, fmt.Errorf("answer challenge of %s: %w", name, err))
+		}
+	}
+	return c.challenge(ctx, url, challenge)
+}
+
+// tidy takes away what a former leader has left for names of an order that the
+// CA has decided on.
+func (c *Client) tidy(ctx context.Context, order acme.ExtendedOrder, r Responder) error {
+	for _, url := range order.Authorizations {
+		authz, err := retried(func() (acme.Authorization, error) { return c.core.Authorizations.Get(url) })
+		if err != nil {
+			return err
+		}
+		name := authz.Identifier.Value
+		if authz.Status == acme.StatusPending || r.Kind(name, authz.Wildcard) != DNS01 {
+			continue
+		}
+		for _, ch := range authz.Challenges {
+			if ch.Type != DNS01 || ch.Token == "" {
+				continue
+			}
+			answer, err := c.core.GetKeyAuthorization(ch.Token)
+			if err != nil {
+				return err
+			}
+			r.CleanUp(ctx, name, ch.Token, answer)
+		}
+	}
+	return nil
 }
 
 // choose picks the challenge that the responder can answer.

@@ -22,16 +22,24 @@ const (
 	DNS01  = "dns-01"
 )
 
-// Responder makes challenges come true. HTTP-01 needs nothing to be done: every
-// node answers by itself.
-type Responder interface {
+// Chooser decides by which challenge a name is proved.
+type Chooser interface {
 	// Kind is the challenge's type for a name: HTTP01 or DNS01.
 	Kind(name string, wildcard bool) string
-	// Present makes the answer to a challenge visible, if there is anything to
-	// do. The key authorization is token.thumbprint (RFC 8555, section 8.1).
+}
+
+// Responder makes challenges of DNS-01 come true. HTTP-01 needs nothing to be
+// done: every node answers by itself.
+type Responder interface {
+	Chooser
+	// Prove shows, before a CA is asked, that a name's challenge can be answered.
+	Prove(ctx context.Context, name string) error
+	// Present makes the answer to a challenge visible. The key authorization is
+	// token.thumbprint (RFC 8555, section 8.1).
 	Present(ctx context.Context, name, token, keyAuthorization string) error
-	// CleanUp takes it away.
-	CleanUp(ctx context.Context, name, token, keyAuthorization string) error
+	// CleanUp takes it away while ctx lasts. It follows each Present, and comes for
+	// what a former leader may have left.
+	CleanUp(ctx context.Context, name, token, keyAuthorization string)
 }
 
 // How an object of a CA's is asked for until it is done: quickly at first,
@@ -58,6 +66,11 @@ func (c *Client) Obtain(ctx context.Context, it issuance.Item, again bool, r Res
 	if order.Location != it.Order.URL {
 		if err := placed(order.Location); err != nil {
 			return bundle.Bundle{}, at(issuance.StageOrder, fmt.Errorf("note order of %s: %w", it, err))
+		}
+	}
+	if (again || it.Order.URL != "") && answersDNS(r, it.Names) {
+		if err := c.tidy(ctx, order, r); err != nil {
+			return bundle.Bundle{}, at(issuance.StageOrder, fmt.Errorf("tidy after order of %s: %w", it, err))
 		}
 	}
 	if order, err = c.work(ctx, it, order, r); err != nil {

@@ -129,7 +129,7 @@ func FailureOf(ctx context.Context, ca string, err error) (f issuance.Failure, o
 	case errors.As(err, &p):
 		f.Type, f.Status, f.RetryAfter, f.Detail = p.Type, p.Status, p.RetryAfter, p.Detail
 		f.Class = issuance.Classify(f.Stage, p.Type, p.Status)
-	case f.Stage == issuance.StagePreflight, f.Stage == issuance.StageCheck:
+	case f.Stage == issuance.StagePreflight, f.Stage == issuance.StageAnswer, f.Stage == issuance.StageCheck:
 		f.Class = issuance.Recoverable
 	default:
 		f.Class = issuance.CADown

@@ -32,10 +32,11 @@ type PebbleOptions struct {
 	EABKeys     map[string]string // key ids and MAC keys (base64url); then an account needs one
 	Blocked     []string          // domains that the CA refuses
 	Profiles    map[string]int    // lifetimes in seconds; none: 90 days and no choice
+	DNS         string            // address of a DNS server to ask; empty: one of its own
 }
 
-// PebbleServer is a running Pebble and the DNS server that it asks, for which
-// every name is 127.0.0.1.
+// PebbleServer is a running Pebble and the DNS server that it asks, for whose own
+// one every name is 127.0.0.1.
 type PebbleServer struct {
 	Directory string         // URL of the ACME directory
 	Roots     *x509.CertPool // of its own HTTPS, not of what it issues
@@ -106,14 +107,24 @@ func Pebble(tb TB, o PebbleOptions) *PebbleServer {
 			tb.Fatalf("write configuration of Pebble: %v", err)
 		}
 	}
-	startTool(tb, dir, "pebble-challtestsrv", nil, "-dnsserver", s.DNS, "-management", address(loopback, dnsMgmt),
-		"-http01", "", "-https01", "", "-doh", "", "-tlsalpn01", "", "-defaultIPv6", "")
+	if o.DNS != "" {
+		s.DNS, s.dnsMgmt = o.DNS, ""
+	} else {
+		startDNS(tb, dir, s, dnsMgmt)
+	}
 	s.PID = startTool(tb, dir, "pebble", []string{
 		"PEBBLE_VA_NOSLEEP=1", fmt.Sprintf("PEBBLE_WFE_NONCEREJECT=%d", o.NonceReject), fmt.Sprintf("PEBBLE_AUTHZREUSE=%d", o.AuthzReuse),
 	}, "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", s.DNS)
 	Eventually(tb, pebbleReady, "Pebble to answer", func() error { return s.get(context.Background(), s.Directory, nil) })
-	Eventually(tb, pebbleReady, "Pebble's DNS server to answer", func() error { return s.post(s.dnsMgmt+"/clear-a", []byte(`{"host":"ready.test"}`)) })
 	return s
+}
+
+// startDNS starts Pebble's DNS server.
+func startDNS(tb TB, dir string, s *PebbleServer, dnsMgmt int) {
+	tb.Helper()
+	startTool(tb, dir, "pebble-challtestsrv", nil, "-dnsserver", s.DNS, "-management", address(loopback, dnsMgmt),
+		"-http01", "", "-https01", "", "-doh", "", "-tlsalpn01", "", "-defaultIPv6", "")
+	Eventually(tb, pebbleReady, "Pebble's DNS server to answer", func() error { return s.post(s.dnsMgmt+"/clear-a", []byte(`{"host":"ready.test"}`)) })
 }
 
 // startTool starts a binary of Pebble's with additions to the environment.
