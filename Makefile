@@ -66,6 +66,7 @@ e2e-nginx: deps-suite $(CONSUL) ## run the nginx part of the tests on the nginx 
 lint: $(LINT) ## run the linters on both modules, check gofmt and go.mod
 	$(LINT) run ./...
 	cd e2e && $(LINT) run ./...
+	go vet -tags dns_cloud ./agent/issuer/dns01 ./cmd/tlsfleet
 	go mod tidy -diff
 	cd e2e && go mod tidy -diff
 

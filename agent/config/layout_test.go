@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"reflect"
 	"regexp"
@@ -257,10 +258,10 @@ log {
 		CAs: []CA{defaultCAOf("one", "https://ca.test/dir"), {"two", "https://two.test", "https://staging.two.test", "/roots", "kid", "/mac",
 			Limit{7, time.Minute}, Limit{}, Limit{1, day}, Limit{2, time.Hour}}},
 		DNS: []DNS{
-			{"corp", "f.hcl:70", []string{"a.test", "b.test"}, true, "rfc2136", map[string]fleet.Secret{
+			{"corp", lineOf(src, `dns "corp"`), []string{"a.test", "b.test"}, true, "rfc2136", map[string]fleet.Secret{
 				"DNSUPDATE_NAMESERVER": fleet.NewSecret([]byte("ns.a.test")), "DNSUPDATE_TSIG_SECRET_FILE": fleet.NewSecret([]byte("/ts")),
 			}, "/df", 0, []string{"[::1]:53"}},
-			{Name: "all", At: "f.hcl:79", Domains: []string{"*"}, Provider: "exec", Propagation: 2 * time.Minute},
+			{Name: "all", At: lineOf(src, `dns "all"`), Domains: []string{"*"}, Provider: "exec", Propagation: 2 * time.Minute},
 		},
 		Notify: []Notify{
 			{"hook", "https://hooks.test/x?y=z", "/hk", true, nil, []string{"certificate.parked", "node.problem"}},
@@ -283,6 +284,12 @@ log {
 	if token := string(got.Consul.Token.Reveal()); token != "t0k3n" {
 		t.Errorf("Token.Reveal() = %q, want t0k3n", token)
 	}
+}
+
+// lineOf is where a text is in the file f.hcl.
+func lineOf(src, text string) string {
+	before, _, _ := strings.Cut(src, text)
+	return fmt.Sprintf("f.hcl:%d", strings.Count(before, "\n")+1)
 }
 
 func defaultCAOf(name, directory string) CA {

@@ -36,7 +36,7 @@ func TestCheck(t *testing.T) {
 		"acme-dns":             {"acme-dns", map[string]string{"ACME_DNS_API_BASE": "https://auth.acme-dns.io", "ACME_DNS_STORAGE_PATH": "/nowhere"}, "", ""},
 		"cloudflare":           {"cloudflare", map[string]string{"CF_DNS_API_TOKEN": hush}, "", ""},
 		"no such provider":     {"bind", nil, "", "no such provider"},
-		"cloud provider":       {"route53", nil, "", cloudHint},
+		"cloud provider":       {"route53", map[string]string{"AWS_NOTHING": hush}, "", cloudHint},
 		"nothing":              {"rfc2136", nil, "", "DNSUPDATE_NAMESERVER: it is missing"},
 		"unknown":              {"rfc2136", map[string]string{"DNSUPDATE_NAMESERVER": "127.0.0.1", "DNSUPDATE_SECRET": hush}, "", "DNSUPDATE_SECRET is not known"},
 		"half a key":           {"rfc2136", map[string]string{"DNSUPDATE_NAMESERVER": "127.0.0.1", "DNSUPDATE_TSIG_SECRET": hush}, "", "need each other"},
