@@ -17,6 +17,7 @@ CONSUL := $(CACHE)/consul-$(call version,consul,github.com/hashicorp/consul)/con
 PEBBLE := $(CACHE)/pebble-$(call version,pebble,github.com/letsencrypt/pebble/v2)/pebble
 CHALLTESTSRV := $(dir $(PEBBLE))pebble-challtestsrv
 TEMPLATE := $(CACHE)/consul-template-$(call version,consul-template,github.com/hashicorp/consul-template)/consul-template
+NFPM := $(CACHE)/nfpm-$(call version,nfpm,github.com/goreleaser/nfpm/v2)/nfpm
 LINT := $(CACHE)/golangci-lint-$(call version,golangci-lint,github.com/golangci/golangci-lint/v2)/golangci-lint
 
 # Built beside its place and renamed, so that nobody ever sees half a tool.
@@ -24,18 +25,23 @@ build_tool = mkdir -p $(@D) && cd e2e/tools/$(1) && go build -trimpath -o $@.$$$
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/tlsfleet, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tlsfleet ./cmd/tlsfleet
+
+.PHONY: deb rpm
+deb rpm: $(NFPM) ## build packages for amd64 and arm64 into bin/packages, the same bytes for the same commit
+	NFPM=$(NFPM) VERSION='$(VERSION)' packaging/build $@ amd64
+	NFPM=$(NFPM) VERSION='$(VERSION)' packaging/build $@ arm64
 
 .PHONY: deps
 deps: ## install nginx and what else the tests need by apt, if it is missing
 	@.ci/deps
 
 .PHONY: tools
-tools: $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(TEMPLATE) $(LINT) ## build Consul, Pebble, consul-template and golangci-lint into the user's cache folder
+tools: $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(TEMPLATE) $(NFPM) $(LINT) ## build Consul, Pebble, consul-template, nfpm and golangci-lint into the user's cache folder
 
 $(CONSUL):
 	$(call build_tool,consul,github.com/hashicorp/consul)
@@ -46,13 +52,24 @@ $(PEBBLE) $(CHALLTESTSRV):
 $(TEMPLATE):
 	$(call build_tool,consul-template,github.com/hashicorp/consul-template)
 
+$(NFPM):
+	$(call build_tool,nfpm,github.com/goreleaser/nfpm/v2/cmd/nfpm)
+
 $(LINT):
 	$(call build_tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
 
 .PHONY: test
-test: deps build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(TEMPLATE) ## run all tests of both modules on real Consul and nginx
+test: deps deps-packages build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(TEMPLATE) $(NFPM) ## run all tests of both modules on real Consul and nginx
 	go test -race -timeout $(TIMEOUT) ./...
 	cd e2e && go test -race -timeout $(TIMEOUT) ./...
+
+.PHONY: deps-packages
+deps-packages: ## install lintian, rpm, rpmlint and systemd by apt, if they are missing
+	@.ci/deps-packages
+
+.PHONY: e2e-packages
+e2e-packages: deps-packages deps-suite $(CONSUL) $(NFPM) ## install, upgrade and remove the packages in a booted Debian (systemd-nspawn)
+	TIMEOUT=$(TIMEOUT) .ci/packages
 
 .PHONY: deps-suite
 deps-suite: ## install debootstrap by apt, if it is missing

@@ -47,6 +47,7 @@ type Agent struct {
 	guard    *guard
 	notifier *notify.Notifier
 	metrics  *metrics.Metrics
+	manager  *serviceManager
 }
 
 // New checks that the agent can run here: keyring, folders, the only agent on
@@ -131,6 +132,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	a.follower.recovered = make(chan struct{})
 	a.certs.begin = a.follower.recovered
 	a.guard = newGuard(a, probs)
+	a.manager = newServiceManager(a)
 	a.certs.loaded, a.certs.changed = func() { serving.compare(); close(a.guard.begin) }, serving.changed
 	a.follower.tls, a.follower.challenges, a.follower.asked.wake = serving.servers, a.answers.challenges, newWake()
 	return a, nil
@@ -166,6 +168,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	add("look at certificates", a.certs.proof.Run)
 	add("register in consul", a.presence.Register)
 	add("report to consul", a.presence.Report)
+	add("tell the service manager", a.manager.Run)
 	add("serve the socket", func(ctx context.Context) error {
 		return status.Serve(ctx, a.cfg.Socket, a.cfg.SocketGroup, a.view, a.hub, a.gateway, domainsAPI{&Console{cfg: a.cfg, store: a.store}})
 	})

@@ -44,8 +44,9 @@ type follower struct {
 	foreign    *releaseSuspect
 	edits      *edits
 	fight      fight
-	mendAt     time.Time     // a repair that waits; zero: none
-	recovered  chan struct{} // closed by Run when what a crash left behind is mended
+	mendAt     time.Time       // a repair that waits; zero: none
+	recovered  chan struct{}   // closed by Run when what a crash left behind is mended
+	turns      <-chan struct{} // somebody asks whether the loop comes around; nil: nobody does
 
 	mail    mailbox[store.RingRecord]
 	cutOff  bool
@@ -79,6 +80,8 @@ func (f *follower) Run(ctx context.Context) error {
 			f.reanswer()
 		case <-f.foreign.wake:
 			f.mend(ctx)
+		case <-f.turns:
+			continue
 		case <-timer.C:
 			if !f.mendAt.IsZero() && !time.Now().Before(f.mendAt) {
 				f.mend(ctx)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"reflect"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/status"
 )
@@ -20,6 +22,7 @@ func Supervise(ctx context.Context, path string, cfg config.Config, reload <-cha
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, func() { tellServiceManager(o.Log, daemon.SdNotifyStopping) })()
 	for {
 		a, err := s.agent(o)
 		if err != nil {
@@ -60,8 +63,11 @@ func runUntilChanged(ctx context.Context, a *Agent, path string, s setup, reload
 		watched()
 		return errors.Join(<-ran, a.Close())
 	}
-	for {
-		asked := false // by a person: other files that are named may have changed
+	for asked := false; ; {
+		if asked { // and what came of it is: no change
+			tellServiceManager(s.log, daemon.SdNotifyReady)
+		}
+		asked = false // by a person: other files that are named may have changed
 		select {
 		case err := <-ran:
 			stop()
@@ -70,6 +76,7 @@ func runUntilChanged(ctx context.Context, a *Agent, path string, s setup, reload
 		case <-changed:
 		case <-reload:
 			asked = true
+			tellReloading(s.log)
 		}
 		fresh, err := config.Load(path)
 		if err != nil {

@@ -17,6 +17,9 @@ func makeDir(dir string, perm fs.FileMode) error {
 		return fmt.Errorf("create folder: %w", err)
 	}
 	err := os.Mkdir(dir, perm)
+	if err == nil {
+		err = os.Chmod(dir, perm) // whatever the umask
+	}
 	switch {
 	case err == nil:
 		return nil

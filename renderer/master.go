@@ -70,8 +70,8 @@ func (r *Renderer) started(ctx context.Context, pid int) (p process, err error) 
 
 // runsBinary reports whether a process runs a program named like our nginx.
 func (r *Renderer) runsBinary(pid int) bool {
-	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	return err == nil && r.isBinary(filepath.Base(strings.TrimSuffix(exe, " (deleted)")))
+	_, ours, err := r.program(pid)
+	return err == nil && ours
 }
 
 // identify refuses a process that is not the master of our nginx.
@@ -82,23 +82,14 @@ func (r *Renderer) identify(ctx context.Context, p process) error {
 	if !strings.HasPrefix(p.title, masterTitle) {
 		return refuse("not an nginx master process")
 	}
-	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.pid))
+	program, ours, err := r.program(p.pid)
 	if err != nil {
 		return refuse(err.Error())
 	}
-	// An upgraded binary leaves the running one deleted.
-	if base := filepath.Base(strings.TrimSuffix(exe, " (deleted)")); !r.isBinary(base) {
-		return refuse("its program is " + exe)
+	if !ours {
+		return refuse("its program is " + program)
 	}
 	return r.checkConfigFile(ctx, p, refuse)
-}
-
-func (r *Renderer) isBinary(base string) bool {
-	if base == filepath.Base(r.cfg.Binary) {
-		return true
-	}
-	target, err := filepath.EvalSymlinks(r.cfg.Binary)
-	return err == nil && base == filepath.Base(target)
 }
 
 func (r *Renderer) checkConfigFile(ctx context.Context, p process, refuse func(string) error) error {

@@ -77,6 +77,9 @@ func (r *Renderer) writeRelease(number uint64, files []templates.File) (err erro
 			err = errors.Join(err, os.RemoveAll(temp))
 		}
 	}()
+	if err := os.Chmod(temp, 0o750); err != nil { //nolint:gosec // whatever the umask
+		return err
+	}
 	for _, f := range files {
 		if err := writeFile(filepath.Join(temp, f.Name), f.Text, 0o640); err != nil {
 			return err

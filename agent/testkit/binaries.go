@@ -82,3 +82,20 @@ func nginxBinary() (string, error) {
 	}
 	return debian, nil
 }
+
+// nfpmVersion is the packager; e2e/tools/nfpm pins it.
+const nfpmVersion = "2.45.2"
+
+// NfpmBinary is the path of nfpm, which `make tools` built into the user's cache
+// folder. It ends the test if there is none.
+func NfpmBinary(tb TB) string {
+	tb.Helper()
+	path, err := toolPath("nfpm", nfpmVersion, "nfpm")
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		tb.Fatalf("find nfpm %s: %v\nhint: run 'make tools'", nfpmVersion, err)
+	}
+	return path
+}
