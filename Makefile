@@ -69,7 +69,7 @@ deps-packages: ## install lintian, rpm, rpmlint and systemd by apt, if they are 
 
 .PHONY: e2e-packages
 e2e-packages: deps-packages deps-suite $(CONSUL) $(NFPM) ## install, upgrade and remove the packages in a booted Debian (systemd-nspawn)
-	TIMEOUT=$(TIMEOUT) .ci/packages
+	TIMEOUT=$(TIMEOUT) RUN='$(RUN)' .ci/packages
 
 .PHONY: deps-suite
 deps-suite: ## install debootstrap by apt, if it is missing

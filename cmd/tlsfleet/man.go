@@ -34,11 +34,13 @@ func writeText(w io.Writer, text string) error {
 }
 
 // page builds a manual page in roff (man(7)).
-type page struct{ strings.Builder }
+type page struct{ text string }
+
+func (p *page) add(format string, args ...any) { p.text += fmt.Sprintf(format, args...) }
 
 func newPage(title, section string) *page {
 	p := &page{}
-	fmt.Fprintf(p, ".TH %s %s \"\" \"tlsfleet %s\" \"tlsfleet\"\n.nh\n.ad l\n", title, section, roff(version))
+	p.add(".TH %s %s \"\" \"tlsfleet %s\" \"tlsfleet\"\n.nh\n.ad l\n", title, section, roff(version))
 	return p
 }
 
@@ -51,30 +53,30 @@ func roff(text string) string {
 	return text
 }
 
-func (p *page) heading(text string) { fmt.Fprintf(p, ".SH %s\n", roff(strings.ToUpper(text))) }
+func (p *page) heading(text string) { p.add(".SH %s\n", roff(strings.ToUpper(text))) }
 
 func (p *page) paragraph(text string) {
-	p.WriteString(".PP\n")
+	p.add(".PP\n")
 	p.lines(text)
 }
 
 func (p *page) lines(text string) {
 	for line := range strings.Lines(text) {
-		p.WriteString(roff(strings.TrimRight(line, "\n")) + "\n")
+		p.add("%s\n", roff(strings.TrimRight(line, "\n")))
 	}
 }
 
 // entry is a term with what it means.
 func (p *page) entry(term, text string) {
-	fmt.Fprintf(p, ".TP\n\\fB%s\\fR\n", roff(term))
+	p.add(".TP\n\\fB%s\\fR\n", roff(term))
 	p.lines(text)
 }
 
 // verbatim keeps line ends and spaces.
 func (p *page) verbatim(text string) {
-	p.WriteString(".PP\n.nf\n")
+	p.add(".PP\n.nf\n")
 	p.lines(text)
-	p.WriteString(".fi\n")
+	p.add(".fi\n")
 }
 
 // programPage is tlsfleet(8).
@@ -106,7 +108,7 @@ func programPage(app *cli.App) string {
 	p.paragraph("SIGHUP lets the agent read its configuration again, SIGTERM ends it. nginx is left as it is.")
 	p.heading("see also")
 	p.lines("tlsfleet.hcl(5), nginx(8), consul(1)")
-	return p.String()
+	return p.text
 }
 
 // commands describes commands and what is below them.
@@ -120,7 +122,7 @@ func (p *page) commands(above string, commands []*cli.Command) {
 			p.commands(name, c.Subcommands)
 			continue
 		}
-		fmt.Fprintf(p, ".SS %s\n", roff(strings.TrimSpace(name+" "+c.ArgsUsage)))
+		p.add(".SS %s\n", roff(strings.TrimSpace(name+" "+c.ArgsUsage)))
 		p.lines(sentence(c.Usage))
 		if c.Description != "" {
 			p.paragraph(c.Description)
@@ -159,5 +161,5 @@ func configurationPage(example string) string {
 	p.verbatim(example)
 	p.heading("see also")
 	p.lines("tlsfleet(8)")
-	return p.String()
+	return p.text
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/json"
@@ -49,14 +48,14 @@ func run(w io.Writer) error {
 			owners[text] = append(owners[text], strings.TrimSpace(m.Path+" "+m.Version))
 		}
 	}
-	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "tlsfleet is linked from these works, under their own terms.\n")
+	out := "tlsfleet is linked from these works, under their own terms.\n"
 	for _, text := range slices.SortedFunc(maps.Keys(owners), func(a, b string) int {
 		return cmp.Or(strings.Compare(owners[a][0], owners[b][0]), strings.Compare(a, b))
 	}) {
-		fmt.Fprintf(out, "\n%s\n%s\n\n%s\n", strings.Repeat("=", 78), strings.Join(owners[text], "\n"), text)
+		out += fmt.Sprintf("\n%s\n%s\n\n%s\n", strings.Repeat("=", 78), strings.Join(owners[text], "\n"), text)
 	}
-	return out.Flush()
+	_, err = io.WriteString(w, out)
+	return err
 }
 
 // modules lists what is linked, sorted by path.
