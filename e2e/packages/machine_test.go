@@ -27,13 +27,20 @@ const (
 // through the namespaces of its first process.
 const start = `set -e
 mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
-exec systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --machine=tlsfleet-packages \
-	--directory="$2/root" --bind-ro="$3:/mnt/given" --bind-ro="$4:/usr/local/bin/consul" --console=pipe`
+until
+	status=0
+	systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --machine=tlsfleet-packages --directory="$2/root" \
+		--bind-ro="$3:/mnt/given" --bind-ro="$4:/usr/local/bin/consul" --console=pipe || status=$?
+	[ $status -ne 133 ] # it is to be started again
+do
+	:
+done
+exit $status`
 
 // machine is a booted Debian.
 type machine struct {
-	nspawn int
-	log    string
+	unshare int
+	log     string
 }
 
 // boot starts one and ends it with the test. Where systemd-nspawn cannot boot,
@@ -59,7 +66,8 @@ func boot(t *testing.T, given string) *machine {
 		}
 	}
 	m := &machine{log: filepath.Join(t.TempDir(), "console")}
-	m.run(t, "unshare", "--mount", "sh", "-c", start, "sh", base, layer, given, testkit.ConsulBinary(t))
+	// Process ids of their own, because a machine outlives systemd-nspawn.
+	m.run(t, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", start, "sh", base, layer, given, testkit.ConsulBinary(t))
 	if err := m.awaitBooted(0); err != nil {
 		text, readErr := os.ReadFile(m.log)
 		t.Skipf("systemd-nspawn does not boot here: %v\n%s", errors.Join(err, readErr), tail(string(text)))
@@ -90,9 +98,9 @@ func (m *machine) run(t *testing.T, argv ...string) {
 	if err := <-started; err != nil {
 		t.Fatalf("start machine: %v", err)
 	}
-	m.nspawn = cmd.Process.Pid
+	m.unshare = cmd.Process.Pid
 	t.Cleanup(func() {
-		if err := syscall.Kill(m.nspawn, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		if err := syscall.Kill(m.unshare, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			t.Error(err)
 		}
 		if err := <-ended; err == nil {
@@ -106,11 +114,17 @@ func (m *machine) run(t *testing.T, argv ...string) {
 
 // leader is the machine's first process.
 func (m *machine) leader() (int, error) {
-	out, err := exec.Command("pgrep", "--parent", strconv.Itoa(m.nspawn)).Output()
-	if err != nil {
-		return 0, fmt.Errorf("find first process: %w", err)
+	pid := m.unshare
+	for range 3 { // unshare, the shell, systemd-nspawn, the machine
+		out, err := exec.Command("pgrep", "--parent", strconv.Itoa(pid)).Output()
+		if err != nil {
+			return 0, fmt.Errorf("find first process: %w", err)
+		}
+		if pid, err = strconv.Atoi(strings.TrimSpace(string(out))); err != nil {
+			return 0, fmt.Errorf("find first process: %w", err)
+		}
 	}
-	return strconv.Atoi(strings.TrimSpace(string(out)))
+	return pid, nil
 }
 
 // awaitBooted waits until all units of a boot by another leader have been
