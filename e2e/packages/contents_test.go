@@ -21,7 +21,7 @@ var both = []string{
 	"-rw-r--r-- /usr/share/fish/vendor_completions.d/tlsfleet.fish",
 	"-rw-r--r-- /usr/share/man/man5/tlsfleet.hcl.5.gz",
 	"-rw-r--r-- /usr/share/man/man8/tlsfleet.8.gz",
-	"-rw-r--r-- /usr/share/tlsfleet/nginx/tlsfleet.conf",
+	"-rw-r--r-- /usr/share/doc/tlsfleet/examples/nginx.conf",
 	"-rw-r--r-- /usr/share/tlsfleet/nginx/tlsfleet.lua",
 }
 

@@ -42,7 +42,7 @@ systemctl enable --now consul
 
 // configure is what README.md tells the operator to do after an installation.
 const configure = `
-sed -i '1i include /usr/share/tlsfleet/nginx/tlsfleet.conf;' /etc/nginx/conf.d/own.conf
+grep ^include /usr/share/doc/tlsfleet/examples/nginx.conf >/etc/nginx/conf.d/00-tlsfleet.conf
 systemctl restart nginx
 sed -i 's/^fleet = .*/fleet = "shop"/
 	s/^certificates {/&\n  mode = "variable"\n  listen = ["8443 ssl"]/
