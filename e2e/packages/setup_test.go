@@ -42,7 +42,7 @@ systemctl enable --now consul
 
 // configure is what README.md tells the operator to do after an installation.
 const configure = `
-grep ^include /usr/share/doc/tlsfleet/examples/nginx.conf >/etc/nginx/conf.d/00-tlsfleet.conf
+grep ^include /usr/share/doc/tlsfleet/examples/nginx.conf >/etc/nginx/conf.d/00-fleet.conf
 systemctl restart nginx
 sed -i 's/^fleet = .*/fleet = "shop"/
 	s/^certificates {/&\n  mode = "variable"\n  listen = ["8443 ssl"]/
