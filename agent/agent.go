@@ -169,9 +169,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	add("register in consul", a.presence.Register)
 	add("report to consul", a.presence.Report)
 	add("tell the service manager", a.manager.Run)
+	domains := domainsAPI{&Console{cfg: a.cfg, store: a.store}}
 	add("serve the socket", func(ctx context.Context) error {
-		return status.Serve(ctx, a.cfg.Socket, a.cfg.SocketGroup, a.view, a.hub, a.gateway, domainsAPI{&Console{cfg: a.cfg, store: a.store}})
+		return status.Serve(ctx, a.cfg.Socket, a.cfg.SocketGroup, a.view, a.hub, a.gateway, domains)
 	})
+	if c := a.cfg.ACME; c.DomainsSocket != "" {
+		add("serve the domains", func(ctx context.Context) error {
+			return status.ServeDomains(ctx, c.DomainsSocket, c.DomainsGroup, domains)
+		})
+	}
 	if a.cfg.ACME.HTTP01 == config.HTTP01Agent {
 		add("answer challenges", func(ctx context.Context) error {
 			return status.ServeChallenges(ctx, a.cfg.ACME.ChallengeAddress, readThrough{a.log.Named("answer"), a.store})

@@ -47,7 +47,11 @@ func (s setup) trial(o Options) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(status.Check(s.cfg.Socket, s.cfg.SocketGroup), a.Close())
+	err = status.Check(s.cfg.Socket, s.cfg.SocketGroup)
+	if c := s.cfg.ACME; c.DomainsSocket != "" {
+		err = errors.Join(err, status.Check(c.DomainsSocket, c.DomainsGroup))
+	}
+	return errors.Join(err, a.Close())
 }
 
 // runUntilChanged runs the agent and returns the new setup when there is one,

@@ -27,9 +27,9 @@ fleet = "edge"
 #run_dir = "/run/tlsfleet"
 #allow_persistent_keys = false
 
-# Unix socket for the command line and for programs (docs/acme.md). Without it:
-# agent.sock in run_dir. socket_group may use it beside the owner: hand over
-# events, and have certificates obtained and removed.
+# Unix socket for the command line and for Consul's watch handlers. Without it:
+# agent.sock in run_dir. socket_group may hand over events there; adding and
+# removing certificates is for the owner only: see domains_socket.
 #socket = ""
 #socket_group = ""
 
@@ -206,6 +206,12 @@ acme {
 
   # Of the account: ["mailto:ops@example.org"].
   #contact = []
+
+  # Unix socket by which root and domains_group may have certificates obtained,
+  # renewed and removed (docs/acme.md), such as "/run/tlsfleet/domains.sock".
+  # Without it: root only, by the agent's socket.
+  #domains_socket = ""
+  #domains_group = ""
 }
 
 # Wildcards, and other names in the domains of a dns block, are proved by records in

@@ -22,6 +22,9 @@ type ACME struct {
 	Resolver       string   // DNS server that preflights ask, host:port; empty: the host's
 	HTTPPort       int      // where HTTP-01 challenges come in from outside
 	Contact        []string // of the account, "mailto:..."
+
+	DomainsSocket string // unix socket for programs that have certificates obtained; empty: none
+	DomainsGroup  string // group that may use it; empty: the owner only
 }
 
 // HTTP01 is who answers HTTP-01 challenges.
@@ -74,6 +77,8 @@ func acmeLayout(a *ACME) []attribute {
 		optional("resolver", &a.Resolver, isHostPort),
 		number("http_port", &a.HTTPPort, 1, 65535),
 		list("contact", &a.Contact, isContact),
+		optional("domains_socket", &a.DomainsSocket, isSocketPath),
+		optional("domains_group", &a.DomainsGroup, isName),
 	}
 }
 

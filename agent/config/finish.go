@@ -22,6 +22,7 @@ func (r *reader) finish() {
 	r.checkConsul()
 	r.checkRing()
 	r.checkCertificates()
+	r.checkDomains()
 	r.checkHTTP()
 	if c := r.cfg.Reload; c.MaxQuiet < c.Quiet && r.sound("reload.max_quiet", "reload.quiet") {
 		r.add(r.line("reload.max_quiet", "reload.quiet"),
@@ -46,6 +47,27 @@ func (r *reader) checkCertificates() {
 	if c.GatewaySocket != "" && c.GatewaySocket == r.cfg.Socket {
 		r.add(r.line("certificates.gateway_socket"), "certificates.gateway_socket is the agent's socket",
 			"give another path: who may hand over events need not read private keys")
+	}
+}
+
+// checkDomains keeps the sockets apart, each with one permission.
+func (r *reader) checkDomains() {
+	c := r.cfg.ACME
+	if !r.sound("acme.domains_socket", "acme.domains_group", "certificates.gateway_socket", "socket") {
+		return
+	}
+	switch c.DomainsSocket {
+	case "":
+		if c.DomainsGroup != "" {
+			r.add(r.line("acme.domains_group"), "acme.domains_group needs acme.domains_socket",
+				fmt.Sprintf("say where programs ask: domains_socket = %q", filepath.Join(r.cfg.RunDir, "domains.sock")))
+		}
+	case r.cfg.Socket:
+		r.add(r.line("acme.domains_socket"), "acme.domains_socket is the agent's socket",
+			"give another path: who may hand over events need not add or remove certificates")
+	case r.cfg.Certificates.GatewaySocket:
+		r.add(r.line("acme.domains_socket"), "acme.domains_socket is certificates.gateway_socket",
+			"give another path: who may have certificates obtained need not read private keys")
 	}
 }
 

@@ -10,8 +10,14 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 )
+
+// domainsPath is what the path of every request about certificates to be
+// obtained begins with.
+const domainsPath = "/v1/domains"
 
 // Bounds of what one request about certificates may ask for.
 const (
@@ -91,8 +97,24 @@ type domainRequest struct {
 	KeepCertificate bool            `json:"keep_certificate"`
 }
 
-// domains answers below /v1/domains.
-func domains(mux *http.ServeMux, d Domains) {
+// ServeDomains answers below /v1/domains, and nothing else, on a unix socket until
+// ctx ends. The socket belongs to group, if one is named; its members and root can
+// have certificates obtained, renewed and removed.
+func ServeDomains(ctx context.Context, path, group string, d Domains) error {
+	gid, err := GroupID(group)
+	if err != nil {
+		return fmt.Errorf("serve %s: %w", path, err)
+	}
+	l, err := listen(ctx, path, gid)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, path, netutil.LimitListener(l, maxConns), domains(d))
+}
+
+// domains answers below domainsPath.
+func domains(d Domains) http.Handler {
+	mux := http.NewServeMux()
 	slots := make(chan struct{}, domainsAtOnce)
 	route := func(pattern string, ask func(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -106,18 +128,18 @@ func domains(mux *http.ServeMux, d Domains) {
 			answer(w, http.StatusOK, body)
 		})
 	}
-	route("GET /v1/domains", func(ctx context.Context, _ http.ResponseWriter, r *http.Request) (any, error) {
+	route("GET "+domainsPath, func(ctx context.Context, _ http.ResponseWriter, r *http.Request) (any, error) {
 		q, err := domainQuery(r)
 		if err != nil {
 			return nil, err
 		}
 		return d.ListDomains(ctx, q)
 	})
-	route("GET /v1/domains/{name}", func(ctx context.Context, _ http.ResponseWriter, r *http.Request) (any, error) {
+	route("GET "+domainsPath+"/{name}", func(ctx context.Context, _ http.ResponseWriter, r *http.Request) (any, error) {
 		return d.ShowDomain(ctx, r.PathValue("name"))
 	})
 	for path, verb := range map[string]issuance.Verb{
-		"POST /v1/domains": issuance.Add, "POST /v1/domains/retry": issuance.Retry, "POST /v1/domains/renew": issuance.Renew, "POST /v1/domains/remove": issuance.Remove,
+		"POST " + domainsPath: issuance.Add, "POST " + domainsPath + "/retry": issuance.Retry, "POST " + domainsPath + "/renew": issuance.Renew, "POST " + domainsPath + "/remove": issuance.Remove,
 	} {
 		route(path, func(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error) {
 			do, wishes, err := readDomains(w, r, verb)
@@ -128,6 +150,7 @@ func domains(mux *http.ServeMux, d Domains) {
 			return map[string][]DomainResult{"results": results}, err
 		})
 	}
+	return mux
 }
 
 // patiently gives a request the time it may take, and calls work when it is its

@@ -5,11 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/user"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/status"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
@@ -127,6 +133,85 @@ func TestDomainsErrorsHaveTheirStatus(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHandingOverEventsIsNoRightToDomains asks as users of several groups: the
+// group of the agent's socket hands over events and has nothing to do with what is
+// obtained, and that of the other socket has nothing to do with events.
+func TestHandingOverEventsIsNoRightToDomains(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	const events, programs, nobody = 33, 34, 65534
+	agent, domains := filepath.Join(t.TempDir(), "s"), filepath.Join(t.TempDir(), "d")
+	n := &node{taken: make(chan []fleet.Event, 100)}
+	serveGroup(t, agent, groupName(t, events), n)
+	serveDomains(t, domains, groupName(t, programs))
+	open(t, agent)
+	open(t, domains)
+	const names = `{"names":["a.test"]}`
+	handOver := [3]string{"POST", "/v1/events", `[{"ID":"a","Name":"b","LTime":3}]`}
+	list, show := [3]string{"GET", "/v1/domains", ""}, [3]string{"GET", "/v1/domains/a.test", ""}
+	add, retry := [3]string{"POST", "/v1/domains", names}, [3]string{"POST", "/v1/domains/retry", names}
+	renew, remove := [3]string{"POST", "/v1/domains/renew", names}, [3]string{"POST", "/v1/domains/remove", names}
+	asked := [][3]string{handOver, list, show, add, retry, renew, remove}
+	tests := map[string]struct {
+		socket   string
+		uid, gid uint32
+		more     []uint32
+		may      [][3]string
+		refusal  string
+	}{
+		"root, the agent's socket":             {agent, 0, 0, nil, asked, ""},
+		"events, the agent's socket":           {agent, nobody, events, nil, [][3]string{handOver}, "acme.domains_socket"},
+		"events as second, the agent's socket": {agent, nobody, nobody, []uint32{events}, [][3]string{handOver}, "acme.domains_socket"},
+		"both, the agent's socket":             {agent, nobody, events, []uint32{programs}, [][3]string{handOver}, "acme.domains_socket"},
+		"programs, the agent's socket":         {agent, nobody, programs, nil, nil, "permission denied"},
+		"root, the domains' socket":            {domains, 0, 0, nil, asked[1:], "404"},
+		"programs, the domains' socket":        {domains, nobody, programs, nil, asked[1:], "404"},
+		"programs as second":                   {domains, nobody, nobody, []uint32{programs}, asked[1:], "404"},
+		"events, the domains' socket":          {domains, nobody, events, nil, nil, "permission denied"},
+		"nobody, the domains' socket":          {domains, nobody, nobody, nil, nil, "permission denied"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			for _, a := range asked {
+				out, err := askAs(t, tt.socket, a[0], a[1], a[2], &syscall.Credential{Uid: tt.uid, Gid: tt.gid, Groups: tt.more})
+				may := slices.Contains(tt.may, a)
+				if (err == nil) != may || !may && !strings.Contains(string(out), tt.refusal) {
+					t.Errorf("%s %s as %d:%d %v = %s, %v, want allowed %t, or %q", a[0], a[1], tt.uid, tt.gid, tt.more, out, err, may, tt.refusal)
+				}
+			}
+		})
+	}
+}
+
+// groupName is the name of a group of this host.
+func groupName(t *testing.T, gid int) string {
+	t.Helper()
+	g, err := user.LookupGroupId(strconv.Itoa(gid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.Name
+}
+
+// serveDomains answers at the socket for domains until the test ends.
+func serveDomains(t *testing.T, path, group string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- status.ServeDomains(ctx, path, group, desk{}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("ServeDomains() = %v, want nil when the context ends", err)
+		}
+	})
+	testkit.Eventually(t, 5*time.Second, "the socket to answer", func() error {
+		_, err := ask(t, path, http.MethodGet, "/", nil)
+		return err
+	})
 }
 
 // slowDesk answers once it may.

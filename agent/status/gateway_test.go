@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -173,11 +172,7 @@ func TestGatewayIsForItsGroupOnly(t *testing.T) {
 	}
 	const owner, other = 33, 65534
 	socket := serveGateway(t, owner)
-	for _, dir := range []string{filepath.Dir(socket), filepath.Dir(filepath.Dir(socket))} {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	open(t, socket)
 	tests := map[string]struct {
 		gid  uint32
 		more []uint32
@@ -189,7 +184,7 @@ func TestGatewayIsForItsGroupOnly(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			out, err := askAs(t, socket, &syscall.Credential{Uid: other, Gid: tt.gid, Groups: tt.more})
+			out, err := askAs(t, socket, "GET", "/v1/certificates/a.test", "", &syscall.Credential{Uid: other, Gid: tt.gid, Groups: tt.more})
 			if got := bytes.Contains(out, []byte("KEY")); got != tt.want || (err == nil) != tt.want {
 				t.Errorf("asked by group %d %v: %t, %v, %s, want %t", tt.gid, tt.more, got, err, out, tt.want)
 			}
@@ -207,62 +202,12 @@ func TestAgentSocketKeepsKeysToRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user")
 	}
-	for _, p := range []string{path, filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
-		if err := os.Chmod(p, 0o777); err != nil {
-			t.Fatal(err)
-		}
+	open(t, path)
+	if err := os.Chmod(path, 0o777); err != nil { //nolint:gosec // whoever gets this far gets no further
+		t.Fatal(err)
 	}
-	out, err := askAs(t, path, &syscall.Credential{Uid: 65534, Gid: 65534})
+	out, err := askAs(t, path, "GET", "/v1/certificates/a.test", "", &syscall.Credential{Uid: 65534, Gid: 65534})
 	if err == nil || !bytes.Contains(out, []byte("gateway_socket")) || bytes.Contains(out, []byte("KEY")) {
 		t.Errorf("asked by nobody: %s, %v, want a refusal that names gateway_socket", out, err)
 	}
-}
-
-// asker is set in the process that askAs starts.
-const asker = "TLSFLEET_TEST_ASK"
-
-// askAs asks for a.test in a process of another user.
-func askAs(t *testing.T, socket string, who *syscall.Credential) ([]byte, error) {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(exe)
-	if err != nil {
-		t.Fatal(err)
-	}
-	open := filepath.Join("/dev/shm", filepath.Base(t.TempDir())+"-"+strings.ReplaceAll(t.Name(), "/", "-"))
-	t.Cleanup(func() {
-		if err := os.Remove(open); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := os.WriteFile(open, text, 0o755); err != nil { //nolint:gosec // the other user has to run it
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), open, "-test.run=^$")
-	cmd.Env = append(os.Environ(), asker+"="+socket)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
-	return cmd.CombinedOutput()
-}
-
-func TestMain(m *testing.M) {
-	socket := os.Getenv(asker)
-	if socket == "" {
-		os.Exit(m.Run())
-	}
-	c := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}}
-	resp, err := c.Get("http://agent/v1/certificates/a.test") //nolint:noctx,bodyclose // the process ends with it
-	if err != nil {
-		os.Stderr.WriteString(err.Error()) //nolint:errcheck // the exit code says it
-		os.Exit(1)
-	}
-	if _, err := io.Copy(os.Stdout, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-		os.Exit(1)
-	}
-	os.Exit(0)
 }

@@ -33,13 +33,14 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, cred.Uid)
 }
 
-// ownerOnly keeps everybody but root and the agent's own user out. The group of
-// the agent's socket hands over events, and has no use for private keys.
-func ownerOnly(next http.Handler) http.Handler {
+// ownerOnly keeps everybody but root and the agent's own user out, and tells them
+// why. The group of the agent's socket hands over events, and has no use for
+// private keys, nor any business with what is obtained.
+func ownerOnly(why string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		uid, known := r.Context().Value(peerKey{}).(uint32)
 		if !known || uid != 0 && int(uid) != os.Geteuid() {
-			answer(w, http.StatusForbidden, problem{"private keys are for root here: use the socket that certificates.gateway_socket names"})
+			answer(w, http.StatusForbidden, problem{why})
 			return
 		}
 		next.ServeHTTP(w, r)

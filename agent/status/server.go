@@ -34,9 +34,9 @@ type Source interface {
 }
 
 // Serve answers on the unix socket at path until ctx ends, then removes it.
-// The socket belongs to group, if one is named, and only its members and root
-// can use it: hand over events, and have certificates obtained and removed;
-// certificates with their keys go to root and the agent's own user alone. A socket left by a dead agent is replaced.
+// The socket belongs to group, if one is named, and its members and root can hand
+// over events. Certificates with their keys, and what is obtained, are for root
+// and the agent's own user alone. A socket left by a dead agent is replaced.
 func Serve(ctx context.Context, path, group string, src Source, in Intake, certs Certificates, names Domains) error {
 	gid, err := GroupID(group)
 	if err != nil {
@@ -178,8 +178,10 @@ func handler(src Source, in Intake, certs Certificates, names Domains) http.Hand
 		}
 		answer(w, http.StatusAccepted, struct{}{})
 	})
-	domains(mux, names)
-	return gatewayOr(ownerOnly(certificates(certs)), mux)
+	owned := ownerOnly("certificates are added, removed and listed by root here: use the socket that acme.domains_socket names", domains(names))
+	mux.Handle(domainsPath, owned)
+	mux.Handle(domainsPath+"/", owned)
+	return gatewayOr(ownerOnly("private keys are for root here: use the socket that certificates.gateway_socket names", certificates(certs)), mux)
 }
 
 // problem is the body of every answer that is not a success.

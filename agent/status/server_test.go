@@ -38,20 +38,26 @@ func (n *node) Accept(events []fleet.Event) error {
 // serve answers for n until the test ends, and returns the socket.
 func serve(t *testing.T, path string, n *node) *status.Client {
 	t.Helper()
-	return serveBoth(t, path, n, n)
+	return serveAll(t, path, "", n, n)
+}
+
+// serveGroup is serve for a group.
+func serveGroup(t *testing.T, path, group string, n *node) {
+	t.Helper()
+	serveAll(t, path, group, n, n)
 }
 
 // serveDesk answers for d.
 func serveDesk(t *testing.T, path string, d status.Domains) {
 	t.Helper()
-	serveBoth(t, path, &node{}, d)
+	serveAll(t, path, "", &node{}, d)
 }
 
-func serveBoth(t *testing.T, path string, n *node, d status.Domains) *status.Client {
+func serveAll(t *testing.T, path, group string, n *node, d status.Domains) *status.Client {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- status.Serve(ctx, path, "", n, n, n, d) }()
+	go func() { done <- status.Serve(ctx, path, group, n, n, n, d) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
