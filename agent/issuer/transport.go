@@ -24,12 +24,14 @@ const (
 
 // transport carries the requests of one term of leadership. lego's client knows
 // no context, so this ends them with the lease; it bounds what a CA sends, and
-// makes every error of a CA a *Problem, whatever it looks like.
+// makes every error of a CA a *Problem, whatever it looks like. lego asks for a
+// nonce before each request, and is given one that is there.
 type transport struct {
 	ctx  context.Context //nolint:containedctx // the one that lego's requests lack
 	base http.RoundTripper
 
-	next sync.Map // URL of a page of a list -> URL of the page after it
+	nonces noncePool
+	next   sync.Map // URL of a page of a list -> URL of the page after it
 }
 
 // newHTTPClient makes a client whose requests end with ctx.
@@ -59,6 +61,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := fleet.Leased(t.ctx); err != nil { //nolint:contextcheck // the lease, which requests lack
 		return nil, err
 	}
+	nonce := req.Method == http.MethodHead // lego has no other use for it
+	if nonce {
+		if resp, ok := t.nonces.answer(req, time.Now()); ok {
+			return resp, nil
+		}
+	}
 	ctx, cancel := context.WithCancel(req.Context())
 	defer cancel()
 	stop := context.AfterFunc(t.ctx, cancel) //nolint:contextcheck // the lease ends it, and so does the request
@@ -66,6 +74,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.base.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		return nil, err
+	}
+	if !nonce {
+		t.nonces.keep(resp.Header, time.Now())
 	}
 	body, err := readBody(resp)
 	if err != nil {
