@@ -110,7 +110,7 @@ func (c *Client) challenge(ctx context.Context, url string, ch acme.Challenge) e
 			return err
 		}
 	}
-	return poll(ctx, func() (bool, error) {
+	return c.await(ctx, &c.validates, ch.URL, url, func() (bool, error) {
 		authz, err := retried(func() (acme.Authorization, error) { return c.core.Authorizations.Get(url) })
 		if err != nil {
 			return false, err

@@ -29,6 +29,8 @@ type Client struct {
 	pages   *transport // of http
 	core    *api.Core
 	account string // URL
+
+	validates, issues pace // of the CA
 }
 
 // Connect reads the directory of a CA and finds the account of a key there, or

@@ -67,9 +67,10 @@ func TestWhatARefusalLeavesOfAnOrder(t *testing.T) {
 		"429 without any problem":  {"h.test", testkit.Rule{Path: "/finalize-order", Fault: testkit.Status(429)}, false},
 		"no nonce for its account": {"i.test", testkit.Rule{Path: "/nonce-plz", Fault: testkit.Status(500)}, false},
 	}
+	account := w.connect(t.Context(), t, ca).Account()
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := w.connect(t.Context(), t, ca)
+			c := w.reconnect(t, ca, account)
 			if tt.rule.Fault != nil {
 				proxy.Set(tt.rule)
 			}
@@ -223,7 +224,7 @@ func TestAnOrderThatStaysPendingIsAskedForSlowly(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	c := w.connect(ctx, t, ca)
-	proxy.Set(testkit.Rule{Path: "/my-order", Fault: func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+	proxy.Set(testkit.Rule{Path: "/finalize-order", Fault: problem(403, "orderNotReady")}, testkit.Rule{Path: "/my-order", Fault: func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 		rec := httptest.NewRecorder()
 		pass.ServeHTTP(rec, r)
 		for k, v := range rec.Header() {
@@ -239,7 +240,7 @@ func TestAnOrderThatStaysPendingIsAskedForSlowly(t *testing.T) {
 		_, err := obtained(ctx, c, ordered(t, "a.test"), false)
 		done <- err
 	}()
-	const looks = 8
+	const looks = 12
 	began := time.Now()
 	testkit.Eventually(t, 20*time.Second, "the order to be looked at", func() error {
 		if n := proxy.Seen(http.MethodPost, "/my-order"); n < looks {

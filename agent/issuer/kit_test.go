@@ -58,6 +58,17 @@ func (w world) connect(ctx context.Context, t *testing.T, ca CA) *Client {
 	return c
 }
 
+// reconnect is connect for an account that is known: the CA has given no nonce
+// so far.
+func (w world) reconnect(t *testing.T, ca CA, account string) *Client {
+	t.Helper()
+	c, err := Connect(t.Context(), ca, w.key, account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // ordered is an item whose key and CSR are journaled.
 func ordered(t *testing.T, names ...string) issuance.Item {
 	t.Helper()

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/go-acme/lego/v4/acme"
 	"github.com/go-acme/lego/v4/acme/api"
@@ -41,14 +40,6 @@ type Responder interface {
 	// what a former leader may have left.
 	CleanUp(ctx context.Context, name, token, keyAuthorization string)
 }
-
-// How an object of a CA's is asked for until it is done: quickly at first,
-// because CAs need milliseconds, and less and less often.
-const (
-	firstPoll = 20 * time.Millisecond
-	slowPoll  = 5 * time.Second
-	pollTime  = 10 * time.Minute
-)
 
 // Obtain works an item's order to its end and returns the certificate, which is
 // the one that was ordered: see check. placed is called with the order's URL
@@ -87,22 +78,21 @@ func (c *Client) Obtain(ctx context.Context, it issuance.Item, again bool, r Res
 func (c *Client) work(ctx context.Context, it issuance.Item, order acme.ExtendedOrder, r Responder) (acme.ExtendedOrder, error) {
 	url := order.Location
 	for {
-		before := order.Status
-		ask := func() (done bool, err error) {
-			if order, err = retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(url) }); err != nil {
-				return false, at(issuance.StageFinalize, err)
-			}
-			order.Location = url
-			return order.Status != before, nil // what was done may take the CA a while
-		}
+		before, begun := order.Status, url
 		switch before {
 		case acme.StatusPending:
 			if err := c.authorize(ctx, order, r); err != nil {
 				return order, err
 			}
+			fallthrough // it is ready when all its names are valid (RFC 8555, section 7.1.6)
 		case acme.StatusReady:
-			if err := c.finalize(order, it.Order.CSR); err != nil {
+			begun = order.Finalize
+			answer, err := c.finalize(order, it.Order.CSR)
+			if err != nil {
 				return order, err
+			}
+			if answer.Status == acme.StatusValid && answer.Certificate != "" {
+				return answer, nil
 			}
 		case acme.StatusProcessing:
 		case acme.StatusValid:
@@ -110,25 +100,34 @@ func (c *Client) work(ctx context.Context, it issuance.Item, order acme.Extended
 		default:
 			return order, c.invalid(order)
 		}
-		if err := poll(ctx, ask); err != nil {
+		look := func() (done bool, err error) {
+			if order, err = retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(url) }); err != nil {
+				return false, at(issuance.StageFinalize, err)
+			}
+			order.Location = url
+			return order.Status != before && (begun == url || order.Status != acme.StatusProcessing), nil
+		}
+		if err := c.await(ctx, &c.issues, begun, url, look); err != nil {
 			return order, at(issuance.StageFinalize, fmt.Errorf("await order %s: %w", url, err))
 		}
 	}
 }
 
 // finalize sends the CSR. An order that was finalized before, by a leader that
-// did not see the answer, is as good.
-func (c *Client) finalize(order acme.ExtendedOrder, csr []byte) error {
-	_, err := retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.UpdateForCSR(order.Finalize, csr) })
+// did not see the answer, is as good: then the answer is no order, and the next
+// look tells.
+func (c *Client) finalize(order acme.ExtendedOrder, csr []byte) (acme.ExtendedOrder, error) {
+	answer, err := retried(func() (acme.ExtendedOrder, error) { return c.core.Orders.UpdateForCSR(order.Finalize, csr) })
 	var p *Problem
 	var invalid *acme.ProblemDetails // of an order that this has made invalid
 	if errors.As(err, &p) && p.Type == "orderNotReady" || errors.As(err, &invalid) {
-		return nil // the next look tells
+		return acme.ExtendedOrder{}, nil
 	}
 	if err != nil {
-		return at(issuance.StageFinalize, fmt.Errorf("finalize: %w", err))
+		return answer, at(issuance.StageFinalize, fmt.Errorf("finalize: %w", err))
 	}
-	return nil
+	answer.Location = order.Location
+	return answer, nil
 }
 
 // invalid tells why an order failed.
@@ -155,20 +154,6 @@ func (c *Client) invalid(order acme.ExtendedOrder) error {
 func problemIn(doc *acme.ProblemDetails) error {
 	typ, detail := problemOf(doc)
 	return &Problem{Status: doc.HTTPStatus, Type: typ, Detail: detail}
-}
-
-// poll asks until done, an error, or the end of the time.
-func poll(ctx context.Context, ask func() (done bool, err error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, pollTime, fmt.Errorf("not done after %s: %w", pollTime, errAnswer))
-	defer cancel()
-	for wait := firstPoll; ; wait = min(wait*3/2, slowPoll) {
-		if done, err := ask(); done || err != nil {
-			return err
-		}
-		if err := pause(ctx, wait); err != nil {
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // place finds the order of an item or makes it. One that the CA does not have

@@ -201,12 +201,13 @@ func TestBrokenAnswersAreTheCAsTrouble(t *testing.T) {
 		"redirect":                {"/order-plz", moved, issuance.CADown, 0},
 		"no nonce":                {"/nonce-plz", testkit.Status(500), issuance.CADown, 0},
 	}
+	account := w.connect(t.Context(), t, ca).Account()
 	i := 0
 	for name, tt := range tests {
 		i++
 		domain := fmt.Sprintf("n%d.test", i)
 		t.Run(name, func(t *testing.T) {
-			c := w.connect(t.Context(), t, ca)
+			c := w.reconnect(t, ca, account)
 			proxy.Set(testkit.Rule{Path: tt.path, Fault: tt.fault})
 			defer proxy.Set()
 			_, err := c.Obtain(t.Context(), ordered(t, domain), false, Stateless{}, new(note).put)

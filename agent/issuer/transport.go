@@ -32,6 +32,7 @@ type transport struct {
 
 	nonces noncePool
 	next   sync.Map // URL of a page of a list -> URL of the page after it
+	waits  sync.Map // URL of what is not done -> how long the CA wants not to be asked for it
 }
 
 // newHTTPClient makes a client whose requests end with ctx.
@@ -85,6 +86,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return nil, readProblem(resp, body, time.Now())
 	}
+	if wait := retryAfter(resp.Header.Get("Retry-After"), time.Now()); wait > 0 && req.Method == http.MethodPost {
+		t.waits.Store(req.URL.String(), wait)
+	}
 	if url := nextPage(resp.Header); url != "" {
 		t.next.Store(req.URL.String(), url)
 	}
@@ -112,6 +116,17 @@ func (t *transport) after(page string) (url string, ok bool) {
 		url, ok = v.(string)
 	}
 	return url, ok
+}
+
+// later is what the last answer under a URL has said in Retry-After, 0 if
+// nothing. It is forgotten.
+func (t *transport) later(url string) time.Duration {
+	v, ok := t.waits.LoadAndDelete(url)
+	if !ok {
+		return 0
+	}
+	wait, _ := v.(time.Duration)
+	return wait
 }
 
 // errLarge is an answer above maxAnswer.
