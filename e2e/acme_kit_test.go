@@ -36,8 +36,15 @@ type acmeFleet struct {
 // each answers challenges.
 func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 	t.Helper()
+	return newACMEFleetOn(t, o, testkit.PebbleOptions{})
+}
+
+// newACMEFleetOn is newACMEFleet with options of the CA's.
+func newACMEFleetOn(t *testing.T, o FleetOptions, p testkit.PebbleOptions) *acmeFleet {
+	t.Helper()
 	a := &acmeFleet{port: testkit.FreePort(t, "127.0.0.1"), passes: o.Settings["acme.http01"] == "agent"}
-	a.pebble = testkit.Pebble(t, testkit.PebbleOptions{HTTPPort: a.port})
+	p.HTTPPort = a.port
+	a.pebble = testkit.Pebble(t, p)
 	a.ca = &CA{roots: a.pebble.IssuingRoots(t)}
 	address := func(i int) string { return fmt.Sprintf("127.0.0.%d", 21+i) }
 	o.Nginx = func(i int, o *testkit.NginxOptions) { o.Address = address(i) }
@@ -61,6 +68,15 @@ func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 	for _, n := range a.Nodes {
 		testkit.Eventually(t, settle, "answers to challenges on "+n.Name, func() error { return a.answers(t, n) })
 		n.AwaitNoProblem(t)
+	}
+	a.awaitReports(t)
+	return a
+}
+
+// awaitReports waits until each node has told of its last release.
+func (a *acmeFleet) awaitReports(t *testing.T) {
+	t.Helper()
+	for _, n := range a.Nodes {
 		testkit.Eventually(t, settle, "a report of each release of "+n.Name, func() error {
 			if r := n.release(t); r[0] != r[1] {
 				return fmt.Errorf("release and reloads are %v", r)
@@ -68,7 +84,6 @@ func newACMEFleet(t *testing.T, o FleetOptions) *acmeFleet {
 			return nil
 		})
 	}
-	return a
 }
 
 // answers is nil if the node's nginx answers a challenge as the CA wants it, or

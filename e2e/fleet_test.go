@@ -28,7 +28,7 @@ const serverName = "a.test"
 const settle = 30 * time.Second
 
 // Settings are attributes of tlsfleet.hcl by "block.attribute", or
-// "attribute" at the top: string, bool or []string.
+// "attribute" at the top: string, bool, []string or a map of strings.
 type Settings map[string]any
 
 // FleetOptions says how a fleet is made. The zero value is three nodes on a
