@@ -179,6 +179,24 @@ func (s *BindServer) Stop(tb TB) {
 	}
 }
 
+// Freeze stops the server in place: it takes questions and updates, and answers
+// them after Thaw.
+func (s *BindServer) Freeze(tb TB) {
+	tb.Helper()
+	if err := s.proc.signal(syscall.SIGSTOP); err != nil {
+		tb.Fatalf("%v", err)
+	}
+	Eventually(tb, bindStop, "BIND to be frozen", s.proc.stopped)
+}
+
+// Thaw ends Freeze.
+func (s *BindServer) Thaw(tb TB) {
+	tb.Helper()
+	if err := s.proc.signal(syscall.SIGCONT); err != nil {
+		tb.Fatalf("%v", err)
+	}
+}
+
 // TXT are the texts of a name.
 func (s *BindServer) TXT(tb TB, name string) []string {
 	tb.Helper()

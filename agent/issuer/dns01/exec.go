@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // program sets records by running a program as lego does, but ends it with the
@@ -36,6 +38,9 @@ func (p program) unset(ctx context.Context, r record) error { return p.run(ctx, 
 func (p program) wait()                                     {}
 
 func (p program) run(ctx context.Context, verb string, r record) error {
+	if err := fleet.Leased(ctx); err != nil {
+		return err
+	}
 	args := []string{verb, r.fqdn, r.value}
 	if p.raw {
 		args = []string{verb, "--", r.domain, r.token, r.keyAuth}

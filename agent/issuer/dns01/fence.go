@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // fence ends the HTTP requests of a provider with the call that makes them:
@@ -40,7 +42,7 @@ func (f *fence) RoundTrip(req *http.Request) (*http.Response, error) {
 	if lease == nil {
 		return f.base.RoundTrip(req)
 	}
-	if err := lease.Err(); err != nil {
+	if err := fleet.Leased(lease); err != nil { //nolint:contextcheck // the lease, which requests lack
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(req.Context())

@@ -10,6 +10,8 @@ import (
 	"github.com/go-acme/lego/v4/challenge"
 	"github.com/go-acme/lego/v4/challenge/dns01"
 	legolog "github.com/go-acme/lego/v4/log"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // asked are the DNS servers that lego asks, which it keeps in a variable of its
@@ -89,7 +91,13 @@ func (p *legoProvider) do(ctx context.Context, call func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		defer func() { <-p.turn }()
-		done <- asking(p.servers, call)
+		done <- asking(p.servers, func() error {
+			// To wait may have taken longer than the lease.
+			if err := fleet.Leased(ctx); err != nil {
+				return err
+			}
+			return call()
+		})
 	}()
 	select {
 	case err := <-done:

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // Bounds of the work on one record.
@@ -88,7 +90,7 @@ func (r *Responder) Present(ctx context.Context, name, token, keyAuthorization s
 }
 
 // CleanUp takes the record of a challenge away, also one that a former leader
-// has set. If ctx has ended it leaves that to who leads next, who may need the
+// has set. If the lease has ended it leaves that to who leads next, who may need the
 // record. What cannot be taken away is logged.
 func (r *Responder) CleanUp(ctx context.Context, name, token, keyAuthorization string) {
 	r.mu.Lock()
@@ -96,7 +98,7 @@ func (r *Responder) CleanUp(ctx context.Context, name, token, keyAuthorization s
 	delete(r.open, token)
 	r.mu.Unlock()
 	switch {
-	case ok && o == nil, !ok && ctx.Err() != nil:
+	case ok && o == nil, !ok && fleet.Leased(ctx) != nil:
 		return
 	case !ok:
 		var err error
@@ -163,7 +165,7 @@ func (r *Responder) end(ctx context.Context, o *opened) {
 			o.release()
 		}()
 	}()
-	for try := 1; ctx.Err() == nil; try++ {
+	for try := 1; fleet.Leased(ctx) == nil; try++ {
 		err := o.unset(ctx)
 		if err == nil {
 			return
@@ -183,7 +185,7 @@ func (r *Responder) end(ctx context.Context, o *opened) {
 
 // left tells that a record stays.
 func (r *Responder) left(ctx context.Context, name string, err error) {
-	if ctx.Err() == nil {
+	if fleet.Leased(ctx) == nil {
 		r.log.Warn("record of a challenge may be left in DNS", "name", name, "err", err)
 	}
 }

@@ -201,14 +201,7 @@ func TestOneRecordServesOneChallengeAtATime(t *testing.T) {
 	if got := bind.TXT(t, recordName); len(got) > 0 {
 		t.Errorf("TXT after all = %q, want none", got)
 	}
-	testkit.Eventually(t, 10*time.Second, "nothing to be kept", func() error {
-		r.locks.mu.Lock()
-		defer r.locks.mu.Unlock()
-		if len(r.locks.held) > 0 || len(r.open) > 0 {
-			return fmt.Errorf("%d locks and %d records", len(r.locks.held), len(r.open))
-		}
-		return nil
-	})
+	testkit.Eventually(t, 10*time.Second, "nothing to be kept", r.idle)
 }
 
 // TestNextLeaderTakesAway has a leader lose its lease while a record is set.
