@@ -29,7 +29,7 @@ func (f figure) at(p int) time.Duration {
 // String is the figure's line.
 func (f figure) String() string {
 	each := func(d time.Duration) float64 { return ms(d) / float64(f.certs) }
-	return fmt.Sprintf("bench=issue who=%s parallel=%d certs=%d nonce_reject=%d certs_per_s=%.1f p50_ms=%.0f p99_ms=%.0f cpu_ms=%.1f ca_cpu_ms=%.1f",
+	return fmt.Sprintf("bench=issue who=%s parallel=%d n=%d nonce_reject=%d certs_per_s=%.1f p50_ms=%.0f p99_ms=%.0f cpu_ms=%.1f ca_cpu_ms=%.1f",
 		f.who, f.parallel, f.certs, f.reject, f.rate(), ms(f.at(50)), ms(f.at(99)), each(f.cpu), each(f.ca))
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +25,58 @@ func TestEveryContestantObtainsAll(t *testing.T) {
 		if len(f.took) != o.certs || f.rate() <= 0 || f.at(99) < f.at(50) || f.at(50) == 0 {
 			t.Errorf("measure(%s) = %s, want %d certificates", who, f, o.certs)
 		}
+	}
+}
+
+// TestAStuckCABeginsAnew freezes the first CA once it has made an order.
+func TestAStuckCABeginsAnew(t *testing.T) {
+	t.Parallel()
+	o := options{certs: 6, tlsfleet: "../../../bin/tlsfleet"}
+	for _, who := range []string{legoName, certmagicName, tlsfleetName} {
+		scenes, obtained := 0, 0
+		if status := lab.Main("issue", func(ctx context.Context, p *lab.Program) error {
+			return staged(ctx, p, o, 3, 0, func(ctx context.Context, s *scene) error {
+				if scenes++; scenes > 1 {
+					err := contestants[who](ctx, s)
+					obtained = len(s.took)
+					return err
+				}
+				frozen := make(chan error, 1)
+				go func() {
+					err := lab.Until(ctx, time.Minute, look, func() error {
+						if s.ca.Counts(s.p).Orders == 0 {
+							return errors.New("no order is placed")
+						}
+						return nil
+					})
+					frozen <- errors.Join(err, syscall.Kill(s.ca.PID, syscall.SIGSTOP))
+				}()
+				err := contestants[who](ctx, s)
+				if freezeErr := <-frozen; freezeErr != nil || err == nil {
+					t.Errorf("%s with a frozen CA = %v, want an error (freeze: %v)", who, err, freezeErr)
+				}
+				return err
+			})
+		}); status != 0 || scenes != 2 || obtained != o.certs {
+			t.Errorf("%s obtains %d certificates in scene %d and ends with %d, want %d in the second and 0", who, obtained, scenes, status, o.certs)
+		}
+	}
+}
+
+func TestSlowContestantsObtainFewer(t *testing.T) {
+	t.Parallel()
+	o := options{certs: 256, parallel: []int{1, 8, 32}}
+	for parallel, want := range map[int][3]int{1: {6, 32, 256}, 8: {48, 256, 256}, 32: {192, 256, 256}} {
+		got := [3]int{o.most(legoName, parallel), o.most(certmagicName, parallel), o.most(tlsfleetName, parallel)}
+		if got != want {
+			t.Errorf("most() with %d in parallel = %v, want %v", parallel, got, want)
+		}
+	}
+	if got := o.rejected(); got != 8 {
+		t.Errorf("rejected() = %d, want 8", got)
+	}
+	if got := (options{parallel: []int{1, 4}}).rejected(); got != 4 {
+		t.Errorf("rejected() without 8 = %d, want 4", got)
 	}
 }
 

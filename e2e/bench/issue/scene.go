@@ -28,6 +28,7 @@ type scene struct {
 
 // measure has a contestant obtain all its names and prints its figure.
 func measure(ctx context.Context, p *lab.Program, o options, f figure) (figure, error) {
+	o.certs = o.most(f.who, f.parallel)
 	err := staged(ctx, p, o, f.parallel, f.reject, func(ctx context.Context, s *scene) error {
 		if err := contestants[f.who](ctx, s); err != nil {
 			return fmt.Errorf("%s with %d in parallel: %w", f.who, f.parallel, err)
