@@ -104,7 +104,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		},
 		lead: &lead{
 			log: o.Log.Named("leader"), node: cfg.Node, store: st, view: v, hub: h, problems: probs,
-			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), wake: leadWake,
+			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), maxShare: cfg.Reload.MaxShare, wake: leadWake,
 			tidy:    &tidy{log: o.Log.Named("leader"), store: st},
 			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell, attempted: m.Attempted, now: time.Now},
 			notices: tell,
@@ -112,6 +112,10 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	}
 	a.lead.issue.seen = &a.lead.seen
 	a.follower.reloaded, a.follower.splayed = m.Reloaded, m.Splayed
+	a.follower.slots = &slots{
+		log: o.Log.Named("slots"), store: st, node: cfg.Node, ttl: slotTTL, patience: cfg.Reload.SlotWait, blind: slotBlind,
+		problems: probs, awaited: m.SlotAwaited,
+	}
 	m.Show(a.facts)
 	a.follower.answered = newWake()
 	a.answers = newAnswers(a, probs)

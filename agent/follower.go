@@ -53,6 +53,8 @@ type follower struct {
 	contact contactTime
 	strange int // proofs in a row that found nginx on another release
 	change  *change
+	slots   *slots
+	turn    *turn     // nil: no reload waits for a slot or has one
 	prev    time.Time // last reload
 	proveAt time.Time
 
@@ -64,6 +66,9 @@ func (f *follower) Run(ctx context.Context) error {
 	f.mail.wake = newWake()
 	f.recover(ctx)
 	close(f.recovered)
+	f.slots.begin(ctx)
+	defer f.slots.end()
+	defer f.endTurn()
 	watched := make(chan error, 1)
 	go func() { watched <- f.store.WatchRing(ctx, f.mail.put) }()
 	timer := time.NewTimer(0)
@@ -82,6 +87,7 @@ func (f *follower) Run(ctx context.Context) error {
 			f.mend(ctx)
 		case <-f.turns:
 			continue
+		case <-f.turnCome():
 		case <-timer.C:
 			if !f.mendAt.IsZero() && !time.Now().Before(f.mendAt) {
 				f.mend(ctx)
@@ -95,7 +101,7 @@ func (f *follower) Run(ctx context.Context) error {
 // nextTime is when there may be something to do without any news.
 func (f *follower) nextTime() time.Time {
 	next := f.proveAt
-	if f.change != nil && f.change.due.Before(next) {
+	if f.change != nil && f.turn == nil && f.change.due.Before(next) {
 		next = f.change.due
 	}
 	if !f.mendAt.IsZero() && f.mendAt.Before(next) {
@@ -137,8 +143,9 @@ func (f *follower) act(ctx context.Context) {
 	now := time.Now()
 	switch {
 	case ctx.Err() != nil:
-	case f.change != nil && !now.Before(f.change.due):
+	case f.isDue(ctx):
 		f.apply(ctx)
+		f.endTurn()
 	case !now.Before(f.proveAt):
 		f.prove(ctx)
 	}

@@ -42,6 +42,7 @@ type lead struct {
 	rules    handlers.Rules
 	keep     int           // previous keys kept at least
 	keepFor  time.Duration // and each for so long
+	maxShare fleet.Share   // of the nodes in service that reload at once
 	wake     wake
 	tidy     *tidy
 	issue    *issue
@@ -61,6 +62,7 @@ func (l *lead) Run(ctx context.Context, session string) error {
 		return fmt.Errorf("lead: %w", err)
 	}
 	defer l.problems.replace("leader")
+	defer l.problems.replace("limit")
 	defer l.seen.ended()
 	l.log.Info("leading", "node", l.node)
 	ctx, stop := context.WithCancel(ctx) // ends the parts when the lead ends by itself
@@ -114,6 +116,9 @@ func (l *lead) look(ctx context.Context, session string) (time.Duration, error) 
 	}
 	l.hub.settle(v.Ring)
 	l.seen.looked(v)
+	if err := l.limitReloads(ctx, session, v.Nodes); err != nil {
+		return lookWaiting, err
+	}
 	now := time.Now().UTC()
 	d := handlers.Decide(v, l.rules, now)
 	l.report(d)

@@ -90,18 +90,25 @@ func TestAgentKilledAtAnyStep(t *testing.T) {
 	}
 }
 
-// crashAt starts an agent that has to prove the ring with this epoch first,
-// whatever the agent before left, and that dies at step in the rotation to the
-// next one.
-func (n *Node) crashAt(t *testing.T, step string, epoch uint64) {
+// startMortal starts an agent that dies at step once the file armed is there.
+func (n *Node) startMortal(t *testing.T, step string) (armed string) {
 	t.Helper()
-	armed := filepath.Join(t.TempDir(), "armed")
+	armed = filepath.Join(t.TempDir(), "armed")
 	spec := strings.Join([]string{step, armed, n.Config}, "\n")
 	n.Agent = startChild(t, "agent to die at "+step, filepath.Join(n.Nginx.Dir, step+".log"), append([]string{crashEnv + "=" + spec}, n.fleet.env...), os.Args[0])
 	testkit.Eventually(t, settle, "the socket of the agent to die at "+step, func() error {
 		_, err := n.Report(t)
 		return err
 	})
+	return armed
+}
+
+// crashAt starts an agent that has to prove the ring with this epoch first,
+// whatever the agent before left, and that dies at step in the rotation to the
+// next one.
+func (n *Node) crashAt(t *testing.T, step string, epoch uint64) {
+	t.Helper()
+	armed := n.startMortal(t, step)
 	n.Nginx.Start(t) // if the test has stopped it
 	n.fleet.AwaitProved(t, epoch)
 	before := n.fleet.Ring(t)

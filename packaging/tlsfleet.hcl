@@ -251,7 +251,7 @@ acme {
 # kinds: certificate.issued, .renewed, .failed, .parked, .expiring, node.problem.
 # A webhook on an address that is not public needs allow_private = true.
 
-# The pace of nginx reloads. All four may be "0s".
+# The pace of nginx reloads. The first four may be "0s".
 reload {
   # Upper bound of the random delay before a reload.
   #splay = "5s"
@@ -262,6 +262,12 @@ reload {
 
   # Between two reloads.
   #min_interval = "10s"
+
+  # No more of the nodes in service than this reload at once: a percentage, rounded
+  # down, or a number such as "2"; always at least one. The leader's value counts.
+  # "100%": no limit. A node that found no place for slot_wait reloads all the same.
+  #max_share = "25%"
+  #slot_wait = "5m"
 }
 
 # Elections. The leader rotates the keys.

@@ -51,6 +51,13 @@ func (r *Renderer) master(ctx context.Context) (process, error) {
 	return p, nil
 }
 
+// Running reports whether nginx runs, so that a release would reload it. What
+// cannot be told apart is taken for running.
+func (r *Renderer) Running(ctx context.Context) bool {
+	_, err := r.master(ctx)
+	return !errors.Is(err, errNotRunning)
+}
+
 // started reads a process. nginx writes its pid file a moment before it takes
 // its title, so a process of our binary without one is looked at again.
 func (r *Renderer) started(ctx context.Context, pid int) (p process, err error) {

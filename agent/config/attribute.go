@@ -113,6 +113,23 @@ func number(name string, dst *int, least, most int) attribute {
 	}}
 }
 
+// share is a percentage or a number of nodes.
+func share(name string, dst *fleet.Share) attribute {
+	const hint = `give a percentage such as "25%" or a number of nodes such as "2", in quotes`
+	return attribute{name, dst, func(v cty.Value) *mistake {
+		s, m := asString(v)
+		if m != nil {
+			return &mistake{m.what, hint}
+		}
+		parsed, err := fleet.ParseShare(s)
+		if err != nil {
+			return &mistake{err.Error(), hint}
+		}
+		*dst = parsed
+		return nil
+	}}
+}
+
 // span is a duration between two bounds, both included.
 func span(name string, dst *time.Duration, least, most time.Duration) attribute {
 	return attribute{name, dst, func(v cty.Value) *mistake {

@@ -137,6 +137,8 @@ type Reload struct {
 	Quiet       time.Duration // no further change for so long before a reload
 	MaxQuiet    time.Duration // but no longer than this after the first change
 	MinInterval time.Duration // between two reloads
+	MaxShare    fleet.Share   // of the nodes in service that reload at once, as the leader's configuration has it
+	SlotWait    time.Duration // for others that reload, then it reloads beside them
 }
 
 // Leader is this node's part in elections.
@@ -192,6 +194,8 @@ func Default() Config {
 			Quiet:       500 * time.Millisecond,
 			MaxQuiet:    5 * time.Second,
 			MinInterval: 10 * time.Second,
+			MaxShare:    fleet.Share{Percent: 25},
+			SlotWait:    5 * time.Minute,
 		},
 		Leader: Leader{Eligible: true, TTL: 15 * time.Second},
 		HTTP:   HTTP{Address: "127.0.0.1:9180"},

@@ -34,6 +34,8 @@ func layout(c *Config) []block {
 			span("quiet", &c.Reload.Quiet, 0, time.Minute),
 			span("max_quiet", &c.Reload.MaxQuiet, 0, time.Hour),
 			span("min_interval", &c.Reload.MinInterval, 0, time.Hour),
+			share("max_share", &c.Reload.MaxShare),
+			span("slot_wait", &c.Reload.SlotWait, time.Second, time.Hour),
 		}},
 		{"leader", []attribute{
 			flag("eligible", &c.Leader.Eligible),

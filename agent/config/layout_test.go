@@ -45,7 +45,7 @@ func TestLayoutNamesEveryField(t *testing.T) {
 			if name == "CAs" || name == "DNS" || name == "Notify" {
 				continue // of blocks with a label: see TestParseSetsEveryField
 			}
-			if f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[fleet.Secret]() {
+			if f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[fleet.Secret]() && f.Type() != reflect.TypeFor[fleet.Share]() {
 				walk(f, name)
 				continue
 			}
@@ -226,6 +226,8 @@ reload {
   quiet = "0s"
   max_quiet = "0s"
   min_interval = "0s"
+  max_share = "2"
+  slot_wait = "1s"
 }
 http {
   address        = "[::]:9"
@@ -269,6 +271,7 @@ log {
 			{"hook", "https://hooks.test/x?y=z", "/hk", true, nil, []string{"certificate.parked", "node.problem"}},
 			{Name: "exec", Command: []string{"/bin/x", "y"}},
 		},
+		Reload: Reload{MaxShare: fleet.Share{Nodes: 2}, SlotWait: time.Second},
 		Leader: Leader{KeyringFile: "/leaders", TTL: 10 * time.Second},
 		HTTP:   HTTP{Address: "[::]:9", CertFile: "/hc", KeyFile: "/hk", ClientCAFile: "/hca", TokenFile: "/ht"},
 		Log:    Log{Level: "debug", Format: "json"},
@@ -329,6 +332,8 @@ func TestDefaults(t *testing.T) {
 		"reload.quiet":             {d.Reload.Quiet, 500 * time.Millisecond},
 		"reload.max_quiet":         {d.Reload.MaxQuiet, 5 * time.Second},
 		"reload.min_interval":      {d.Reload.MinInterval, 10 * time.Second},
+		"reload.max_share":         {d.Reload.MaxShare, fleet.Share{Percent: 25}},
+		"reload.slot_wait":         {d.Reload.SlotWait, 5 * time.Minute},
 		"acme.http01":              {d.ACME.HTTP01, HTTP01Stateless},
 		"acme.challenge_address":   {d.ACME.ChallengeAddress, "127.0.0.1:9182"},
 		"acme.parallel":            {d.ACME.Parallel, 32},

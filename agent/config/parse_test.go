@@ -160,6 +160,8 @@ func TestParseRefuses(t *testing.T) {
 		"http key alone":               {ok + "http {\n key_file = \"/k\"\n}", `3: http.cert_file and http.key_file need each other; give both or none`},
 		"http client CA without TLS":   {ok + "http {\n client_ca_file = \"/k\"\n}", `3: http.client_ca_file needs TLS; give cert_file`},
 		"max_quiet below quiet":        {ok + "reload {\n quiet = \"2s\"\n max_quiet = \"1s\"\n}", `4: reload.max_quiet 1s is shorter than reload.quiet 2s; raise`},
+		"share above the whole":        {ok + "reload {\n max_share = \"101%\"\n}", `3: reload.max_share: "101%" is neither a percentage from 1% to 100% nor a number of nodes; give a percentage such as "25%"`},
+		"share without quotes":         {ok + "reload {\n max_share = 2\n}", `3: reload.max_share: it is a number; give a percentage such as "25%" or a number of nodes such as "2", in quotes`},
 		"ttl below Consul's":           {ok + "leader {\n ttl = \"9s\"\n}", `3: leader.ttl: "9s" is out of range; give a duration from 10s to 24h`},
 		"ttl above Consul's":           {ok + "leader {\n ttl = \"25h\"\n}", `3: leader.ttl: "25h" is out of range; give a duration from 10s to 24h`},
 		"session above RFC 8446":       {ok + "ticket {\n session_timeout = \"169h\"\n}", `3: ticket.session_timeout: "169h" is out of range; give a duration from 1s to 168h`},

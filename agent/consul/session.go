@@ -16,8 +16,7 @@ var (
 	ErrExpired = errors.New("the Consul session was not renewed in time")
 )
 
-// lockDelay is the smallest that consul/api can express. Consul holds a lock
-// back for that long after its session was lost; writers are fenced by
+// lockDelay is the smallest that consul/api can express. Writers are fenced by
 // check-session instead.
 const lockDelay = time.Millisecond
 
@@ -37,6 +36,10 @@ type SessionOptions struct {
 	Name     string        // shown by Consul
 	TTL      time.Duration // Consul refuses less than its session_ttl_min, 10 s by default
 	Behavior string        // api.SessionBehaviorRelease or api.SessionBehaviorDelete
+
+	// LockDelay is how long Consul holds a lock back from others after the session
+	// was lost with it. 0: not at all. Consul allows a minute at most.
+	LockDelay time.Duration
 }
 
 // OpenSession waits until the catalog knows the node of the local Consul agent,
@@ -44,7 +47,7 @@ type SessionOptions struct {
 // session there. The session also ends when the node's serf check fails.
 func OpenSession(ctx context.Context, client *api.Client, o SessionOptions) (*Session, error) {
 	awaitNode(ctx, client)
-	entry := &api.SessionEntry{Name: o.Name, TTL: o.TTL.String(), Behavior: o.Behavior, LockDelay: lockDelay}
+	entry := &api.SessionEntry{Name: o.Name, TTL: o.TTL.String(), Behavior: o.Behavior, LockDelay: max(o.LockDelay, lockDelay)}
 	start := time.Now()
 	reqCtx, cancel := context.WithTimeout(ctx, o.TTL)
 	defer cancel()

@@ -17,6 +17,7 @@ type Metrics struct {
 	reloads  *prometheus.CounterVec
 	took     prometheus.Histogram
 	splay    prometheus.Histogram
+	slots    *prometheus.HistogramVec
 	attempts *prometheus.CounterVec
 	probes   *prometheus.CounterVec
 }
@@ -42,6 +43,10 @@ func New() *Metrics {
 			Name: "tlsfleet_reload_splay_seconds", Help: "Random delay before a reload.",
 			Buckets: []float64{0, .5, 1, 2, 5, 10, 30, 60, 300},
 		}),
+		slots: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tlsfleet_reload_slot_wait_seconds", Help: "Wait for a place among the nodes that may reload at once, by its end: taken, unlimited, or the reason why the node reloaded without one.",
+			Buckets: []float64{.05, .25, 1, 2.5, 5, 10, 30, 60, 300},
+		}, []string{"result"}),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tlsfleet_issuance_attempts_total", Help: "Attempts of this node, as leader, to obtain a certificate, by outcome: issued, renewed or the class of the failure.",
 		}, []string{"outcome"}),
@@ -52,7 +57,7 @@ func New() *Metrics {
 	for _, r := range reloadResults {
 		m.reloads.WithLabelValues(string(r))
 	}
-	m.registry.MustRegister(m.reloads, m.took, m.splay, m.attempts, m.probes,
+	m.registry.MustRegister(m.reloads, m.took, m.splay, m.slots, m.attempts, m.probes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -73,6 +78,11 @@ func (m *Metrics) Reloaded(r fleet.Reload) {
 
 // Splayed counts the random part of the delay before a reload.
 func (m *Metrics) Splayed(d time.Duration) { m.splay.Observe(d.Seconds()) }
+
+// SlotAwaited counts a wait for a place among the nodes that reload, by its end.
+func (m *Metrics) SlotAwaited(result string, d time.Duration) {
+	m.slots.WithLabelValues(result).Observe(d.Seconds())
+}
 
 // Attempted counts an attempt to obtain a certificate; an empty outcome is none.
 func (m *Metrics) Attempted(outcome string) {

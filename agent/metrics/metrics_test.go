@@ -52,6 +52,7 @@ func TestScrapeHasEveryFact(t *testing.T) {
 	m.Show(full)
 	m.Reloaded(fleet.Reload{Result: fleet.ReloadRejected, Took: 80 * time.Millisecond})
 	m.Splayed(3 * time.Second)
+	m.SlotAwaited("taken", 2*time.Second)
 	m.Attempted("issued")
 	m.Probed("resumed")
 	lines := strings.Split(scrape(t, m), "\n")
@@ -69,6 +70,7 @@ func TestScrapeHasEveryFact(t *testing.T) {
 		`tlsfleet_ca_orders_left{ca="le"} 12.5`, `tlsfleet_ca_held_until_timestamp_seconds{ca="le"} 1.7935344e+09`,
 		`tlsfleet_reloads_total{result="rejected"} 1`, `tlsfleet_reloads_total{result="ok"} 0`,
 		`tlsfleet_reload_duration_seconds_bucket{le="0.1"} 1`, `tlsfleet_reload_splay_seconds_bucket{le="2"} 0`, `tlsfleet_reload_splay_seconds_bucket{le="5"} 1`,
+		`tlsfleet_reload_slot_wait_seconds_bucket{result="taken",le="1"} 0`, `tlsfleet_reload_slot_wait_seconds_bucket{result="taken",le="2.5"} 1`,
 		`tlsfleet_issuance_attempts_total{outcome="issued"} 1`, `tlsfleet_resumption_probes_total{result="resumed"} 1`,
 	} {
 		if !slices.Contains(lines, want) {

@@ -18,7 +18,7 @@ func (s *Store) fence(session string) api.TxnOps {
 }
 
 // commit carries out all operations or none, and returns the results: one for
-// each but deletions. ErrFenced, ErrConflict and ErrDenied mean that nothing was
+// each but deletions and checks that nothing is there. ErrFenced, ErrConflict and ErrDenied mean that nothing was
 // written; after any other error it may have been.
 func (s *Store) commit(ctx context.Context, ops api.TxnOps) (api.TxnResults, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -40,7 +40,7 @@ func (s *Store) commit(ctx context.Context, ops api.TxnOps) (api.TxnResults, err
 func answered(ops api.TxnOps) int {
 	n := 0
 	for _, op := range ops {
-		if op.KV.Verb != api.KVDelete {
+		if op.KV.Verb != api.KVDelete && op.KV.Verb != api.KVCheckNotExists {
 			n++
 		}
 	}

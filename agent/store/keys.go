@@ -31,6 +31,10 @@ const (
 
 	sitesPath    = "sites/"
 	siteHeadPath = sitesPath + "head"
+
+	reloadPath = "reload/"
+	limitPath  = reloadPath + "limit"
+	slotsPath  = reloadPath + "slots/" // <number>, from 0
 )
 
 func shardPath(number int) string       { return shardsPath + strconv.Itoa(number) }
@@ -43,6 +47,7 @@ func challengePath(token string) string { return challengesPath + token }
 
 func ledgerPath(ca string) string { return ledgersPath + ca }
 func sitePath(id string) string   { return sitesPath + id }
+func slotPath(number int) string  { return slotsPath + strconv.Itoa(number) }
 
 func (s *Store) key(path string) string { return root + s.fleet + "/" + path }
 

@@ -77,6 +77,8 @@ func (h Holder) own() []Right {
 	consulNode := cmp.Or(h.ConsulNode, h.Node)
 	rights := []Right{
 		h.key(reportsPath+h.Node, "write"),
+		h.keys(reloadPath, "list"),
+		h.keys(slotsPath, "write"),              // which of them a node takes is not known before
 		{"session", consulNode, false, "write"}, // a prefix would let it end the leader's
 		{"agent", consulNode, false, "read"},
 		{"service", serviceName, false, "write"},
@@ -107,6 +109,7 @@ func (h Holder) leading() []Right {
 	return []Right{
 		h.key(leaderPath, "write"),
 		h.key(metaPath, "write"),
+		h.key(limitPath, "write"),
 		h.key(ringPath, "write"),
 		h.keys(inventoryPath, "write"),
 		h.keys(bundlesPath, "write"),

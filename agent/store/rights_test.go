@@ -34,7 +34,7 @@ func newCourt(t *testing.T) court {
 	admin := server.Client(t)
 	for _, path := range []string{
 		"meta", "tickets/ring", "inventory/head", "inventory/shards/7", "bundles/b", "chains/c", "nodes/one", "nodes/two",
-		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca", "acme/challenges/token", "sites/head", "sites/shop",
+		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca", "acme/challenges/token", "sites/head", "sites/shop", "reload/limit", "reload/slots/1",
 	} {
 		if _, err := admin.KV().Put(&api.KVPair{Key: key(path), Value: []byte("x")}, nil); err != nil {
 			t.Fatal(err)
@@ -160,11 +160,17 @@ func TestRightsOfRoles(t *testing.T) {
 		"read a site":                     {get("sites/shop"), []store.Role{a, l, o}},
 		"write a site":                    {txn("sites/shop"), []store.Role{o}},
 		"write the sites' head":           {txn("sites/head"), []store.Role{o}},
-		"ask for a domain":                {write("intake/2"), []store.Role{l, o}},
-		"read what is asked for":          {list("intake/"), []store.Role{l, o}},
-		"read the schema":                 {get("meta"), []store.Role{l, o}},
-		"write the schema":                {write("meta"), []store.Role{l}},
-		"see the leader":                  {get("leader"), []store.Role{l, o}},
+		"see who reloads":                 {list("reload/"), []store.Role{a, l}},
+		"take a reload slot": {func(cl *api.Client) error {
+			_, _, err := cl.KV().Acquire(&api.KVPair{Key: key("reload/slots/0"), Session: c.own}, nil)
+			return err
+		}, []store.Role{a, l}},
+		"say how many may reload": {txn("reload/limit"), []store.Role{l}},
+		"ask for a domain":        {write("intake/2"), []store.Role{l, o}},
+		"read what is asked for":  {list("intake/"), []store.Role{l, o}},
+		"read the schema":         {get("meta"), []store.Role{l, o}},
+		"write the schema":        {write("meta"), []store.Role{l}},
+		"see the leader":          {get("leader"), []store.Role{l, o}},
 		"take the lock": {func(cl *api.Client) error {
 			_, _, err := cl.KV().Acquire(&api.KVPair{Key: key("leader"), Session: c.own}, nil)
 			return err
