@@ -252,7 +252,7 @@ func (t *term) fail(ctx context.Context, o outcome, ca string, err error) outcom
 		o.err = err
 		return o
 	}
-	if f.Class == issuance.CADown && len(t.rules.cas) > 1 || errors.Is(err, errUnknownCA) {
+	if f = o.item.Weigh(f); f.Class == issuance.CADown && len(t.rules.cas) > 1 || errors.Is(err, errUnknownCA) {
 		f.Over = true // another CA is asked next
 	}
 	u := rand.Float64() //nolint:gosec // spreads retries

@@ -112,24 +112,6 @@ func TestALostAnswerOfConsulRegistersOnce(t *testing.T) {
 	w.wantCounts(t, 1, 1, 1)
 }
 
-// TestALostAnswerOfTheCAOrdersOnce loses the answer to an order.
-func TestALostAnswerOfTheCAOrdersOnce(t *testing.T) {
-	w := newIssueWorld(t, testkit.PebbleOptions{})
-	w.leader(t)
-	w.answering(t)
-	w.proxy.Set(testkit.Rule{Method: http.MethodPost, Path: "/order-plz", Times: 1, Fault: testkit.Lost})
-	w.add(t, "a.test")
-	d := w.await(t, "a.test", "waiting", isState(issuance.Waiting))
-	if d.Failure.Class != issuance.CADown || d.Failures != 0 {
-		t.Errorf("Domain() = %+v, want the CA's trouble, not the name's", d)
-	}
-	if err := w.console.RetryDomains(t.Context(), []string{"a.test"}, "test"); err != nil {
-		t.Fatal(err)
-	}
-	w.await(t, "a.test", "issued", isState(issuance.Issued))
-	w.wantCounts(t, 1, 1, 1)
-}
-
 // TestACAThatHasForgottenUs has the CA lose everything: accounts, an order under
 // way and the certificate that is renewed.
 func TestACAThatHasForgottenUs(t *testing.T) {

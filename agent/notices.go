@@ -58,6 +58,8 @@ type notices struct {
 func (n notices) attempted(o outcome) {
 	e := notify.Event{Fleet: n.fleet, At: time.Now().UTC().Truncate(time.Second), Names: o.item.Names, Facts: map[string]string{}}
 	switch f := o.failure; {
+	case f != nil && f.Class == issuance.Cut:
+		return // it goes on in a moment
 	case f != nil:
 		e.Kind = notify.Failed
 		if o.item.State == issuance.Parked {

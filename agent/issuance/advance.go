@@ -78,7 +78,9 @@ func (it Item) Fail(f Failure, u float64, now time.Time) (Item, error) {
 		return it, it.wrong("fail")
 	}
 	f.At = whole(now)
-	f = f.bounded()
+	if f = it.Weigh(f.bounded()); f.Class == Cut {
+		return it.resume(f, u, now)
+	}
 	parked := it.State == Parked
 	if f.Over || f.Class != CADown && f.Class != RateLimited {
 		it.Order = nil
@@ -98,6 +100,19 @@ func (it Item) Fail(f Failure, u float64, now time.Time) (Item, error) {
 	return it, Validate(it)
 }
 
+// resume has an order go on in a moment. The failure is nobody's, and counts
+// nothing.
+func (it Item) resume(f Failure, u float64, now time.Time) (Item, error) {
+	f.Over = false
+	o := *it.Order
+	wait := cutWaits[o.Cuts]
+	o.Cuts++
+	it = it.enter(Waiting, now)
+	it.Order, it.Failed.Last = &o, &f
+	it.Next = whole(now.Add(wait + time.Duration(u*float64(wait)/2))).Add(time.Second)
+	return it, Validate(it)
+}
+
 // Retry forgets the failures of an item that waits or is parked, by an
 // operator's will or because its preflight passes again.
 func (it Item) Retry(now time.Time) (Item, error) {
@@ -106,6 +121,9 @@ func (it Item) Retry(now time.Time) (Item, error) {
 	}
 	it.Failed = Failures{}
 	if it.Order != nil {
+		o := *it.Order
+		o.Cuts = 0
+		it.Order = &o
 		return it.enter(Ordering, now), nil
 	}
 	it = it.enter(Wanted, now)

@@ -13,11 +13,12 @@ const (
 	Recoverable Class = "recoverable"  // tried again after 1, 10 and 100 minutes, then daily
 	RateLimited Class = "rate-limited" // tried again when the CA lets it
 	CADown      Class = "ca-down"      // no fault of the names: another CA, or later
+	Cut         Class = "cut"          // the connection broke off amid an order: the same again in seconds
 	Hopeless    Class = "hopeless"     // parked
 )
 
 func (c Class) known() bool {
-	return c == Recoverable || c == RateLimited || c == CADown || c == Hopeless
+	return c == Recoverable || c == RateLimited || c == CADown || c == Cut || c == Hopeless
 }
 
 // Stage is where an attempt failed.
@@ -72,6 +73,20 @@ const (
 )
 
 var ladder = []time.Duration{time.Minute, 10 * time.Minute, 100 * time.Minute, 24 * time.Hour}
+
+// cutWaits is how soon an order goes on whose connection was cut so often before.
+// A CA that restarts, or one of many behind an address, is back by then.
+var cutWaits = []time.Duration{time.Second, 5 * time.Second, 25 * time.Second}
+
+// Weigh is what a failure of the item means: a connection that was cut means that
+// the CA is down once the quick tries of an order are used up, or if there is no
+// order to go on with.
+func (it Item) Weigh(f Failure) Failure {
+	if f.Class == Cut && (it.State != Ordering || it.Order.Cuts >= len(cutWaits)) {
+		f.Class = CADown
+	}
+	return f
+}
 
 // counts reports whether it is the names that failed.
 func (f Failure) counts() bool { return f.Class == Recoverable || f.Class == Hopeless }

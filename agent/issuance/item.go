@@ -78,6 +78,7 @@ type Order struct {
 	URL      string       // RFC 8555, section 7.4; empty: perhaps not yet placed
 	Replaces string       // identifier of the certificate it replaces (RFC 9773, section 5)
 	Begun    time.Time
+	Cuts     int // connections that were cut and quickly tried again; at most three
 }
 
 // Cert is a certificate as its renewal needs it.

@@ -57,6 +57,7 @@ type orderRecord struct {
 	URL      string `json:"url,omitempty"`
 	Replaces string `json:"replaces,omitempty"`
 	Begun    int64  `json:"begun"`
+	Cuts     int    `json:"cuts,omitempty"`
 }
 
 type certRecord struct {
@@ -149,7 +150,7 @@ func toRecord(it Item) record {
 		rec.Last = &failureRecord{f.Class, f.Stage, f.CA, f.Type, f.Status, f.Detail, int64(f.RetryAfter / time.Second), toUnix(f.At)}
 	}
 	if o := it.Order; o != nil {
-		rec.Order = &orderRecord{o.CA, o.Key.Reveal(), o.CSR, o.URL, o.Replaces, toUnix(o.Begun)}
+		rec.Order = &orderRecord{o.CA, o.Key.Reveal(), o.CSR, o.URL, o.Replaces, toUnix(o.Begun), o.Cuts}
 	}
 	if c := it.Cert; c != nil {
 		rec.Cert = &certRecord{Bundle: c.Bundle, ID: c.ID, CA: c.CA, NotBefore: toUnix(c.NotBefore), NotAfter: toUnix(c.NotAfter)}
@@ -172,7 +173,7 @@ func (rec record) item() Item {
 		}
 	}
 	if o := rec.Order; o != nil {
-		it.Order = &Order{o.CA, fleet.NewSecret(o.Key), o.CSR, o.URL, o.Replaces, fromUnix(o.Begun)}
+		it.Order = &Order{o.CA, fleet.NewSecret(o.Key), o.CSR, o.URL, o.Replaces, fromUnix(o.Begun), o.Cuts}
 	}
 	if c := rec.Cert; c != nil {
 		it.Cert = &Cert{Bundle: c.Bundle, ID: c.ID, CA: c.CA, NotBefore: fromUnix(c.NotBefore), NotAfter: fromUnix(c.NotAfter)}

@@ -94,6 +94,9 @@ func (it Item) checkState() error {
 		if o.CA == "" || o.Key.Len() == 0 || len(o.CSR) == 0 || o.Begun.IsZero() || o.Key.Len()+len(o.CSR)+len(o.URL)+len(o.Replaces) > maxOrder {
 			return errors.New("an order without its parts, or too large")
 		}
+		if o.Cuts < 0 || o.Cuts > len(cutWaits) {
+			return fmt.Errorf("an order with %d quick tries, want at most %d", o.Cuts, len(cutWaits))
+		}
 		if !printable(o.URL) || !printable(o.CA) || !printable(o.Replaces) {
 			return errors.New("an order with control characters")
 		}

@@ -170,6 +170,9 @@ func (c *Client) place(ctx context.Context, it issuance.Item, again bool) (acme.
 			return order, at(issuance.StageAccount, err)
 		}
 	}
+	if err := c.offered(ctx, it.Profile); err != nil {
+		return acme.ExtendedOrder{}, err
+	}
 	if c.Fence != nil {
 		if err := c.Fence(ctx); err != nil {
 			return acme.ExtendedOrder{}, err
@@ -179,6 +182,7 @@ func (c *Client) place(ctx context.Context, it issuance.Item, again bool) (acme.
 	if it.Order.Replaces != "" && replacesRefused(err) {
 		order, err = c.order(it, "")
 	}
+	err = c.refused(it.Profile, err)
 	var p *Problem
 	switch {
 	case errors.As(err, &p) && p.Status < http.StatusInternalServerError:

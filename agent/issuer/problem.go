@@ -30,6 +30,9 @@ type Problem struct {
 
 // Error implements error.
 func (p *Problem) Error() string {
+	if p.Status == 0 && p.Type == noProfile {
+		return p.Detail // it was not asked
+	}
 	what := p.Type
 	if what == "" {
 		what = "no ACME problem"
@@ -94,6 +97,10 @@ func at(stage issuance.Stage, err error) error {
 // CA's trouble, not the names'.
 var errAnswer = errors.New("the CA's answer makes no sense")
 
+// errCut is a connection to a CA that broke off before the answer was there: a
+// reset, an early end, or no answer in time. Whether the CA has acted is unknown.
+var errCut = errors.New("the connection to the CA was cut")
+
 // errOver means that an order leads to nothing any more, or that the CA has
 // refused to take it.
 var errOver = errors.New("the order is over")
@@ -131,6 +138,8 @@ func FailureOf(ctx context.Context, ca string, err error) (f issuance.Failure, o
 		f.Class = issuance.Classify(f.Stage, p.Type, p.Status)
 	case f.Stage == issuance.StagePreflight, f.Stage == issuance.StageAnswer, f.Stage == issuance.StageCheck:
 		f.Class = issuance.Recoverable
+	case errors.Is(err, errCut):
+		f.Class = issuance.Cut
 	default:
 		f.Class = issuance.CADown
 	}

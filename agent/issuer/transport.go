@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -27,8 +29,9 @@ const (
 // makes every error of a CA a *Problem, whatever it looks like. lego asks for a
 // nonce before each request, and is given one that is there.
 type transport struct {
-	ctx  context.Context //nolint:containedctx // the one that lego's requests lack
-	base http.RoundTripper
+	ctx     context.Context //nolint:containedctx // the one that lego's requests lack
+	base    http.RoundTripper
+	timeout time.Duration // of a request with its answer
 
 	nonces noncePool
 	next   sync.Map // URL of a page of a list -> URL of the page after it
@@ -49,8 +52,8 @@ func newHTTPClient(ctx context.Context, ca CA) (*http.Client, *transport, error)
 		MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
 	}
 	context.AfterFunc(ctx, base.CloseIdleConnections)
-	t := &transport{ctx: ctx, base: base}
-	return &http.Client{Transport: t, Timeout: requestTimeout, CheckRedirect: noRedirect}, t, nil
+	t := &transport{ctx: ctx, base: base, timeout: requestTimeout}
+	return &http.Client{Transport: t, CheckRedirect: noRedirect}, t, nil
 }
 
 // noRedirect ends at a redirect, which ACME has no use for and which could lead
@@ -68,11 +71,19 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 	}
-	ctx, cancel := context.WithCancel(req.Context())
+	ctx, cancel := context.WithTimeout(req.Context(), t.timeout)
 	defer cancel()
 	stop := context.AfterFunc(t.ctx, cancel) //nolint:contextcheck // the lease ends it, and so does the request
 	defer stop()
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { connected.Store(false) },
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
 	resp, err := t.base.RoundTrip(req.WithContext(ctx))
+	if err != nil && connected.Load() {
+		return nil, fmt.Errorf("%w: %w", errCut, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -135,10 +146,13 @@ var errLarge = errors.New("the answer is too large")
 func readBody(resp *http.Response) (body []byte, err error) {
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if len(body) > maxAnswer {
+	switch {
+	case len(body) > maxAnswer:
 		return nil, errLarge
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", errCut, err)
 	}
-	return body, err
+	return body, nil
 }
 
 // insecure is for preflights: they prove a name before it has a certificate.

@@ -2,7 +2,9 @@ package issuer
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
 )
 
 func TestAnswersAreBounded(t *testing.T) {
@@ -67,5 +70,62 @@ func TestAFrozenProcessAsksNothingAfterItsLease(t *testing.T) {
 	}
 	if asked != 1 {
 		t.Errorf("the server was asked %d times, want once", asked)
+	}
+}
+
+// TestWhatIsACut: the connection stood, and no whole answer came. A CA that
+// cannot be reached, or that answers nonsense, is another matter.
+func TestWhatIsACut(t *testing.T) {
+	hang := make(chan struct{})
+	faults := map[string]http.HandlerFunc{
+		"/reset": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"/half": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			if _, err := io.WriteString(w, "half"); err != nil {
+				t.Error(err)
+			}
+		},
+		"/hang":  func(http.ResponseWriter, *http.Request) { <-hang },
+		"/large": func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, maxAnswer+1)) }, //nolint:errcheck // the client has enough
+		"/503":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { faults[r.URL.Path](w, r) })
+	plain, private := httptest.NewServer(handler), httptest.NewTLSServer(handler)
+	private.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer plain.Close()
+	defer private.Close()
+	defer close(hang)
+	gone := httptest.NewServer(handler)
+	gone.Close()
+	for name, tt := range map[string]struct {
+		url  string
+		want issuance.Class
+	}{
+		"reset":                 {plain.URL + "/reset", issuance.Cut},
+		"half an answer":        {plain.URL + "/half", issuance.Cut},
+		"none in time":          {plain.URL + "/hang", issuance.Cut},
+		"too large":             {plain.URL + "/large", issuance.CADown},
+		"refused with a status": {plain.URL + "/503", issuance.CADown},
+		"nobody listens":        {gone.URL, issuance.CADown},
+		"unknown root":          {private.URL + "/reset", issuance.CADown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, requests, err := newHTTPClient(t.Context(), CA{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			requests.timeout = time.Second
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, tt.url, strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client.Do(req)
+			if err == nil {
+				t.Fatalf("Do() = %s, want an error", errors.Join(errors.New(resp.Status), resp.Body.Close()))
+			}
+			if f, ok := FailureOf(t.Context(), "ca", fmt.Errorf("ask: %w", err)); !ok || f.Class != tt.want {
+				t.Errorf("FailureOf(%v) = %+v, want %s", err, f, tt.want)
+			}
+		})
 	}
 }
