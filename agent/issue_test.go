@@ -27,6 +27,7 @@ import (
 // issueWorld is a fleet on a real Consul, a real Pebble behind a proxy, and a
 // real nginx that answers challenges.
 type issueWorld struct {
+	keyring *seal.Keyring
 	store   *store.Store
 	consul  *testkit.Proxy // between leaders and Consul
 	leading *store.Store   // through it
@@ -70,7 +71,7 @@ func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
 		t.Fatal(err)
 	}
 	cfg := config.Config{Fleet: testkit.FleetName(t)}
-	w := &issueWorld{told: map[string]notify.Kind{}, now: time.Now}
+	w := &issueWorld{keyring: keyring, told: map[string]notify.Kind{}, now: time.Now}
 	shared := testkit.SharedConsul(t).Addr
 	w.consul = testkit.FaultProxy(t, shared)
 	for address, s := range map[string]**store.Store{shared: &w.store, w.consul.Addr: &w.leading} {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,10 +29,17 @@ func TestACutOrderGoesOnByItself(t *testing.T) {
 		{"g.test", "/finalize-order", testkit.Lost}, {"h.test", "/certZ", testkit.Truncate},
 	}
 	for _, tt := range tests {
-		w.proxy.Set(testkit.Rule{Method: http.MethodPost, Path: tt.path, Times: 1, Fault: tt.fault})
+		var cut atomic.Bool // a step that is not taken cannot be cut
+		w.proxy.Set(testkit.Rule{Method: http.MethodPost, Path: tt.path, Times: 1, Fault: func(rw http.ResponseWriter, r *http.Request, pass http.Handler) {
+			cut.Store(true)
+			tt.fault(rw, r, pass)
+		}})
 		w.add(t, tt.name)
 		if d := w.await(t, tt.name, "issued", isState(issuance.Issued)); d.Failures != 0 {
 			t.Errorf("a connection cut at %s counts as a failure: %+v", tt.path, d)
+		}
+		if !cut.Load() {
+			t.Errorf("nothing was asked of %s", tt.path)
 		}
 		if kind := w.lastTold(tt.name); kind == notify.Failed {
 			t.Errorf("receivers were told %s after a cut at %s", kind, tt.path)

@@ -1,7 +1,13 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +19,10 @@ import (
 // TestDomainCommands asks for certificates at the command line of a real fleet.
 func TestDomainCommands(t *testing.T) {
 	t.Parallel()
-	f := newACMEFleet(t, FleetOptions{Nodes: 2})
+	socket := filepath.Join(t.TempDir(), "d")
+	f := newACMEFleet(t, FleetOptions{Nodes: 2, Node: func(i int) Settings {
+		return Settings{"acme.domains_socket": fmt.Sprint(socket, i)}
+	}})
 	for _, name := range []string{"a.test", "b.test", "www.b.test"} {
 		f.pebble.SetAddress(t, name, f.Nodes[0].Nginx.Address)
 	}
@@ -41,6 +50,14 @@ func TestDomainCommands(t *testing.T) {
 	f.pebble.SetAddress(t, "elsewhere.test", f.Nodes[0].Nginx.Address)
 	f.says(t, 0, "tried again: 1 certificate", "domain", "retry", "--waiting")
 	f.says(t, 0, "issued 1 of 1 certificate", "domain", "add", "elsewhere.test", "--wait")
+	for _, s := range []string{socket + "1", filepath.Join(f.Nodes[1].RunDir, "agent.sock")} {
+		if code, body := askSocket(t, s, "/v1/domains/elsewhere.test"); code != http.StatusOK || !strings.Contains(body, `"issued"`) {
+			t.Errorf("%s answers %d %s, want the certificate", s, code, body)
+		}
+	}
+	if code, body := askSocket(t, socket+"1", "/v1/status"); code != http.StatusNotFound {
+		t.Errorf("the socket for domains answers %d %s for the status, want 404", code, body)
+	}
 	f.says(t, 1, "the name belongs to another certificate", "domain", "add", "www.b.test")
 	f.says(t, 0, "not obtained any more: 1 certificate", "domain", "remove", "www.b.test", "--yes")
 	f.says(t, 0, "not obtained any more: 1 certificate", "domain", "remove", "a.test", "--yes", "--keep-certificate")
@@ -55,4 +72,25 @@ func (f *Fleet) says(t *testing.T, code int, text string, args ...string) {
 	if r := f.CLI(t, args...).Want(t, code); !strings.Contains(r.Stdout+r.Stderr, text) {
 		t.Fatalf("%s, want %q in it", r, text)
 	}
+}
+
+// askSocket makes one request by a unix socket.
+func askSocket(t *testing.T, socket, path string) (code int, body string) {
+	t.Helper()
+	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://agent"+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
 }

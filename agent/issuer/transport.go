@@ -132,11 +132,11 @@ func (t *transport) after(page string) (url string, ok bool) {
 // later is what the last answer under a URL has said in Retry-After, 0 if
 // nothing. It is forgotten.
 func (t *transport) later(url string) time.Duration {
-	v, ok := t.waits.LoadAndDelete(url)
+	v, _ := t.waits.LoadAndDelete(url)
+	wait, ok := v.(time.Duration)
 	if !ok {
 		return 0
 	}
-	wait, _ := v.(time.Duration)
 	return wait
 }
 
