@@ -128,7 +128,7 @@ func TestEmergencyNamesTheNodeThatHasNotConfirmed(t *testing.T) {
 	f := NewFleet(t, FleetOptions{})
 	tickets := f.Nodes[0].TakeTickets(t)
 	f.Nodes[2].Agent.Stop(t)
-	r := f.CLI(t, "rotate-ticket", "--emergency", "--timeout", "5s").Want(t, 1)
+	r := f.CLI(t, "rotate-ticket", "--emergency", "--timeout", "15s").Want(t, 1)
 	if !strings.Contains(r.Stderr, "node3 (no report") || strings.Contains(r.Stderr, "node1 (") || strings.Contains(r.Stderr, "node2 (") {
 		t.Errorf("%s: want it to name node3 alone", r)
 	}
