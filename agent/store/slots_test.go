@@ -282,7 +282,7 @@ func TestTakeSlotEndsWithItsContext(t *testing.T) {
 	s := w.take(t, "one")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	ended := errors.New("enough")
-	_, err := w.TakeSlot(ctx, "two", slotTTL, func(l store.SlotsLook) { cancel(ended) })
+	_, err := w.TakeSlot(ctx, "two", slotTTL, func(store.SlotsLook) { cancel(ended) })
 	if !errors.Is(err, ended) {
 		t.Errorf("TakeSlot() = %v, want %v", err, ended)
 	}
