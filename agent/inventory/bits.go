@@ -175,11 +175,23 @@ func (r *bitReader) small(limit int) int {
 
 // column reads n numbers; it has fewer if it is bad.
 func (r *bitReader) column(n int) []int64 {
-	k := int(r.get(orderBits))
+	vs, _ := r.ordered(n)
+	return vs
+}
+
+// ordered is column with the order in which they are written.
+func (r *bitReader) ordered(n int) (vs []int64, k int) {
+	k = int(r.get(orderBits))
 	r.bad = r.bad || k > length(maxValue)
-	var vs []int64
+	vs = make([]int64, 0, min(n, 8*len(r.b))) // none is shorter than a bit
 	for len(vs) < n && !r.bad {
 		vs = append(vs, r.number(k))
 	}
-	return vs
+	return vs, k
+}
+
+// ended reports whether nothing but the zeros that fill up the last byte is left.
+func (r *bitReader) ended() bool {
+	left := 8*len(r.b) - r.pos
+	return !r.bad && left < 8 && r.get(left) == 0
 }
