@@ -110,11 +110,19 @@ func (g *guard) Run(ctx context.Context) (err error) {
 			if len(g.bundles) < min(g.room, g.served.count())/2 {
 				g.adopt() // many came at once
 			}
-			sweep.Reset(g.sweeper.step())
+			sweep.Reset(g.rest(g.sweeper.step()))
 		case <-show.C:
 			g.edits.show(time.Now())
 		}
 	}
+}
+
+// rest is how long the sweep pauses: longer while events tell of all there is.
+func (g *guard) rest(pause time.Duration) time.Duration {
+	if len(g.sweeper.first) == 0 && g.watcher != nil && len(g.bundles) >= g.served.count() {
+		return pause * sweepWatched
+	}
+	return pause
 }
 
 // bundleRoom is how many bundles may be watched.

@@ -17,6 +17,7 @@ const (
 	sweepNames   = 200 // entries of live in a step, 3 us each
 	sweepRest    = 4000
 	sweepLeast   = 10 * time.Second
+	sweepWatched = 4  // as long again, where every bundle is watched
 	firstRest    = 20 // as long as the bundles found at the start are compared
 	releaseEvery = 10 * time.Minute
 )
