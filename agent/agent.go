@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/oklog/run"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/leader"
@@ -132,6 +133,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		log: o.Log.Named("certs"), renderer: r, prober: &probe.Prober{}, served: &a.certs.served,
 		wake: newWake(), told: newWake(), found: map[string]finding{}, later: map[string]time.Time{},
 	}
+	a.certs.issuers = &certVerifier{log: o.Log.Named("certs"), renderer: r, served: &a.certs.served, wake: newWake(), told: newWake()}
 	a.follower.refused, a.follower.released = a.certs.refused.put, a.certs.proof.release
 	a.follower.recovered = make(chan struct{})
 	a.certs.begin = a.follower.recovered
@@ -150,7 +152,10 @@ func (a *Agent) Close() error { return a.renderer.Close() }
 // not touched. An agent runs either of them, once.
 func (a *Agent) FollowCertificates(ctx context.Context) error {
 	close(a.follower.recovered)
-	return a.certs.Run(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.certs.Run(ctx) })
+	g.Go(func() error { return a.certs.issuers.Run(ctx) })
+	return g.Wait()
 }
 
 // Run runs every part until ctx ends or one of them breaks, and returns why.
@@ -170,6 +175,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	add("follow the answer to challenges", a.answers.Run)
 	add("guard the folders", a.guard.Run)
 	add("look at certificates", a.certs.proof.Run)
+	add("verify certificates", a.certs.issuers.Run)
 	add("register in consul", a.presence.Register)
 	add("report to consul", a.presence.Report)
 	add("tell the service manager", a.manager.Run)

@@ -76,6 +76,9 @@ func (a *aftermath) follow(sealed []byte) {
 	a.head = sealed
 }
 
+// changes reports whether there are changes among what is to be done.
+func (a *aftermath) changes() bool { return len(a.kinds) > 0 }
+
 func (a *aftermath) change() handlers.CertChange {
 	var c handlers.CertChange
 	for name, kind := range a.kinds {

@@ -27,14 +27,17 @@ type fetched struct {
 	bad  map[fleet.Hash]error
 }
 
-// fetch makes the bundles that todo names available on disk.
-func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, failed map[fleet.Hash]error) {
+// fetch makes the bundles that todo names available on disk, and says which of
+// them were checked in full: those that replace another, and all once one was
+// found that its issuer has not signed.
+func (f *certFollower) fetch(ctx context.Context) (ready, full map[fleet.Hash]bool, failed map[fleet.Hash]error) {
 	ready, failed = map[fleet.Hash]bool{}, map[fleet.Hash]error{}
 	wanted := map[fleet.Hash]bool{}
+	f.wary = f.wary || f.ledger.distrusts()
 	for name, hash := range f.todo {
 		if !hash.IsZero() && !f.kept(name, hash) {
 			have, served := f.served.bundle(name)
-			wanted[hash] = wanted[hash] || served && have != hash
+			wanted[hash] = wanted[hash] || f.wary || served && have != hash
 		}
 	}
 	for got := range f.fetches(ctx, wanted, f.here(len(wanted))) {
@@ -46,7 +49,7 @@ func (f *certFollower) fetch(ctx context.Context) (ready map[fleet.Hash]bool, fa
 			}
 		}
 	}
-	return ready, failed
+	return ready, wanted, failed
 }
 
 // here is a look at which bundles are on disk: of many, at all of them at once.
@@ -103,15 +106,15 @@ func (f *certFollower) read(ctx context.Context, hashes []fleet.Hash, stored fun
 }
 
 // put checks and writes bundles, and says of each that was asked for what came
-// of it. Those that replace another are checked in full.
-func (f *certFollower) put(got fetched, replaces map[fleet.Hash]bool) map[fleet.Hash]error {
+// of it. Some are checked in full, and marked.
+func (f *certFollower) put(got fetched, full map[fleet.Hash]bool) map[fleet.Hash]error {
 	result := got.bad
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for hash, b := range got.good {
 		g.Go(func() error {
-			err := usable(&f.checker, b, !replaces[hash])
+			err := usable(&f.checker, b, !full[hash])
 			mu.Lock()
 			defer mu.Unlock()
 			result[hash] = err
@@ -129,7 +132,19 @@ func (f *certFollower) put(got fetched, replaces map[fleet.Hash]bool) map[fleet.
 	for hash, err := range f.renderer.PutBundles(got.good) {
 		result[hash] = err
 	}
+	for hash := range got.good {
+		if full[hash] && result[hash] == nil {
+			f.mark(hash)
+		}
+	}
 	return result
+}
+
+// mark notes that a bundle was checked in full.
+func (f *certFollower) mark(hash fleet.Hash) {
+	if err := f.renderer.SetVerified(hash); err != nil {
+		f.log.Debug("bundle checked once more after the next start", "bundle", hash, "err", err)
+	}
 }
 
 // checked fetches and checks one bundle.

@@ -44,6 +44,7 @@ type certFollower struct {
 	proof    *certProver
 	refused  blames // certificates that a release was refused for
 	ledger   *ledger
+	issuers  *certVerifier
 	suspects *suspects
 	edits    *edits
 
@@ -66,6 +67,7 @@ type certFollower struct {
 	served    served
 	known     directory
 	checker   bundle.Checker
+	wary      bool // a bundle was found that its issuer has not signed
 
 	demand  *demand // nil: the node keeps every certificate
 	evicted time.Time
@@ -86,6 +88,7 @@ func (f *certFollower) Run(ctx context.Context) error {
 		return err
 	}
 	f.loaded()
+	f.issuers.addAll()
 	f.resume(ctx)
 	watched := make(chan error, 1)
 	go func() { watched <- f.store.WatchHead(ctx, f.mail.put) }()
@@ -103,6 +106,8 @@ func (f *certFollower) Run(ctx context.Context) error {
 			f.mend(ctx)
 		case <-f.proof.told:
 			f.judge()
+		case <-f.issuers.told:
+			f.disown()
 		case <-f.refused.wake:
 			f.conclude(ctx) // so that it is known what names go back to
 			f.refuse(f.refused.take())
@@ -128,8 +133,11 @@ func (f *certFollower) demanded() <-chan struct{} {
 }
 
 func (f *certFollower) nextTime() time.Time {
-	next := f.next
-	for _, t := range []time.Time{f.waste, f.mending.again, f.after.due} {
+	next, waste := f.next, f.waste
+	if f.after.changes() {
+		waste = time.Time{} // collect waits for them
+	}
+	for _, t := range []time.Time{waste, f.mending.again, f.after.due} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}

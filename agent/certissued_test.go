@@ -2,10 +2,12 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,44 +22,122 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
-// TestOnlyWhatReplacesNothingIsTakenWithoutItsIssuersSignature puts certificates
-// into Consul that no import takes: their issuer has only the name of its own.
-func TestOnlyWhatReplacesNothingIsTakenWithoutItsIssuersSignature(t *testing.T) {
-	f, ca := followerOf(t), newAuthority(t)
-	good := ca.found(t, "a", 30, "a.test").Bundle
+// forger makes certificates that no import takes: their issuer has only the name
+// of its own.
+type forger struct{ ca, impostor *authority }
+
+func newForger(t *testing.T) forger { return forger{newAuthority(t), newAuthority(t)} }
+
+func (g forger) good(t *testing.T, name string) bundle.Bundle {
+	t.Helper()
+	return g.ca.found(t, name, 30, name).Bundle
+}
+
+func (g forger) forged(t *testing.T, name string) bundle.Bundle {
+	t.Helper()
+	b := g.impostor.found(t, name, 60, name).Bundle
+	b.Chain = [][]byte{g.ca.cert.Raw}
+	return b
+}
+
+// TestWhatItsIssuerHasNotSignedIsTakenBack puts forged certificates into Consul:
+// one for a name that has none is looked at once it is live, one for a name that
+// has one before, and all others before once one was found.
+func TestWhatItsIssuerHasNotSignedIsTakenBack(t *testing.T) {
+	f, g := followerOf(t), newForger(t)
+	f.start(t)
+	good := g.good(t, "a.test")
 	f.put(t, "a.test", good)
 	f.await(t, "a.test", good)
 
-	impostor := newAuthority(t)
-	forged := func(name string) bundle.Bundle {
-		b := impostor.found(t, name, 60, name).Bundle
-		b.Chain = good.Chain
-		return b
-	}
-	first, second, own := forged("a.test"), forged("b.test"), ca.found(t, "c", 30, "c.test").Bundle
-	own.Key = first.Key
-	f.put(t, "a.test", first)
+	replaces, own, added := g.forged(t, "a.test"), g.good(t, "c.test"), g.forged(t, "b.test")
+	own.Key = replaces.Key
+	f.put(t, "a.test", replaces)
 	f.put(t, "c.test", own)
-	f.put(t, "b.test", second)
-	f.await(t, "b.test", second)
+	f.put(t, "b.test", added)
+	f.awaitQuarantine(t, "b.test")
+	f.awaitNothing(t, "b.test")
 	if got := f.live("a.test"); got != bundle.Hash(good).String() {
 		t.Errorf("a.test is served with %s, want %s, that of the issuer's signature", got, bundle.Hash(good))
 	}
 	if got := f.live("c.test"); got != "" {
 		t.Errorf("c.test is served with %s, whose key is another's, want nothing", got)
 	}
-	renewed := ca.found(t, "b", 90, "b.test").Bundle
+
+	next := g.forged(t, "d.test")
+	f.put(t, "d.test", next)
+	last := g.good(t, "e.test")
+	f.put(t, "e.test", last)
+	f.await(t, "e.test", last)
+	if f.quarantine(t)["d.test"] || f.stored(next) {
+		t.Error("the forged certificate of d.test was written, want it refused: another was found before")
+	}
+	renewed := g.good(t, "b.test")
 	f.put(t, "b.test", renewed)
 	f.await(t, "b.test", renewed)
+	testkit.Eventually(t, 20*time.Second, "the quarantine to end with the renewal", func() error {
+		if in := f.quarantine(t); len(in) > 0 {
+			return fmt.Errorf("in quarantine are %v", in)
+		}
+		return nil
+	})
 }
 
-// following is a fleet and the folder of a node that follows it.
+// TestForgedAmongManyAreTakenBackAfterARestart ends the agent as soon as all
+// names are live.
+func TestForgedAmongManyAreTakenBackAfterARestart(t *testing.T) {
+	const many, every = 1000, 100
+	f, g := followerOf(t), newForger(t)
+	bundles, edit := map[string]bundle.Bundle{}, store.Edit{Now: time.Now()}
+	forged := map[string]bool{}
+	for i := range many {
+		name := fmt.Sprintf("n%d.test", i)
+		if forged[name] = i%every == 0; forged[name] {
+			bundles[name] = g.forged(t, name)
+		} else {
+			bundles[name] = g.good(t, name)
+		}
+		edit.Put = append(edit.Put, certificate(name, bundles[name]))
+	}
+	if _, err := f.store.EditInventory(t.Context(), edit, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	stop := f.start(t)
+	testkit.Eventually(t, time.Minute, "all names to be served", func() error {
+		if n := f.count(t); n < many-many/every {
+			return fmt.Errorf("%d names are served", n)
+		}
+		return nil
+	})
+	stop()
+	before := f.verified(t)
+	if before == many-many/every {
+		t.Logf("all %d bundles were verified before the agent ended", before)
+	}
+	f.start(t)
+	testkit.Eventually(t, 2*time.Minute, "all bundles to be verified", func() error {
+		if n, bad := f.verified(t), f.quarantine(t); n < many-many/every || len(bad) < many/every {
+			return fmt.Errorf("%d are verified, %d after the first start, in quarantine are %v", n, before, bad)
+		}
+		return nil
+	})
+	for name, b := range bundles {
+		if forged[name] {
+			f.awaitNothing(t, name)
+		} else if got := f.live(name); got != bundle.Hash(b).String() {
+			t.Errorf("%s is served with %q, want %s", name, got, bundle.Hash(b))
+		}
+	}
+}
+
+// following is a fleet and a node that can follow it.
 type following struct {
 	store *store.Store
+	cfg   config.Config
 	state string
 }
 
-// followerOf starts the part of an agent that keeps the files of certificates.
+// followerOf makes the node.
 func followerOf(t *testing.T) following {
 	t.Helper()
 	n := testkit.NewNginx(t, testkit.NginxOptions{})
@@ -69,32 +149,44 @@ func followerOf(t *testing.T) following {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := following{state: cfg.StateDir}
+	f := following{cfg: cfg, state: cfg.StateDir}
 	if f.store, err = store.Open(store.Config{Address: cfg.Consul.Address, Fleet: cfg.Fleet}, ring); err != nil {
 		t.Fatal(err)
 	}
-	a, err := agent.New(cfg, agent.Options{Log: hclog.NewNullLogger()})
+	return f
+}
+
+// start runs the part of an agent that keeps the files of certificates, until
+// stop or the end of the test.
+func (f following) start(t *testing.T) (stop func()) {
+	t.Helper()
+	a, err := agent.New(f.cfg, agent.Options{Log: hclog.NewNullLogger()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(a.FollowCertificates(ctx), a.Close()) }()
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	return f
+	t.Cleanup(stop)
+	return stop
+}
+
+func certificate(name string, b bundle.Bundle) store.Certificate {
+	return store.Certificate{
+		Bundle: b, Names: []string{name}, Entry: fleet.Entry{NotAfter: time.Now().AddDate(0, 0, 30), Source: fleet.SourceImport},
+	}
 }
 
 // put makes the inventory want a bundle, whatever it is.
 func (f following) put(t *testing.T, name string, b bundle.Bundle) {
 	t.Helper()
-	edit := store.Edit{Now: time.Now(), Put: []store.Certificate{{
-		Bundle: b, Names: []string{name}, Entry: fleet.Entry{NotAfter: time.Now().AddDate(0, 0, 30), Source: fleet.SourceImport},
-	}}}
+	edit := store.Edit{Now: time.Now(), Put: []store.Certificate{certificate(name, b)}}
 	if _, err := f.store.EditInventory(t.Context(), edit, "", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +199,78 @@ func (f following) live(name string) string {
 		return ""
 	}
 	return filepath.Base(target)
+}
+
+// count is how many names are served.
+func (f following) count(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(f.state, "live"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// stored reports whether a bundle has been written.
+func (f following) stored(b bundle.Bundle) bool {
+	_, err := os.Lstat(filepath.Join(f.state, "store", bundle.Hash(b).String()))
+	return err == nil
+}
+
+// verified is how many bundles are marked.
+func (f following) verified(t *testing.T) (n int) {
+	t.Helper()
+	roots, err := filepath.Glob(filepath.Join(f.state, "store", "*", "root"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range roots {
+		if info, err := os.Lstat(root); err == nil && info.ModTime().Before(time.Unix(2, 0)) {
+			n++
+		}
+	}
+	return n
+}
+
+// quarantine is the names in it.
+func (f following) quarantine(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(f.state, "certificates.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	var book struct{ Quarantine map[string]any }
+	if err == nil {
+		err = json.Unmarshal(text, &book)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for name := range book.Quarantine {
+		names[name] = true
+	}
+	return names
+}
+
+func (f following) awaitQuarantine(t *testing.T, name string) {
+	t.Helper()
+	testkit.Eventually(t, 20*time.Second, name+" to be in quarantine", func() error {
+		if in := f.quarantine(t); !in[name] {
+			return fmt.Errorf("in quarantine are %v", in)
+		}
+		return nil
+	})
+}
+
+func (f following) awaitNothing(t *testing.T, name string) {
+	t.Helper()
+	testkit.Eventually(t, 20*time.Second, name+" to be served no more", func() error {
+		if got := f.live(name); got != "" {
+			return fmt.Errorf("served with %s", got)
+		}
+		return nil
+	})
 }
 
 func (f following) await(t *testing.T, name string, b bundle.Bundle) {

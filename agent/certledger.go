@@ -39,6 +39,8 @@ type quarantined struct {
 	// Alone is set when nothing else could show that nginx itself is well: the
 	// bundle is to blame only if the one before is served again.
 	Alone bool `json:"alone,omitempty"`
+	// Unsigned is set when the signature of an issuer is not its own.
+	Unsigned bool `json:"unsigned,omitempty"`
 }
 
 // ledger is which certificates of this node are on trial or in quarantine, kept
@@ -111,13 +113,24 @@ func (l *ledger) condemn(name string, q quarantined) {
 	if len(l.Quarantine) <= maxQuarantined {
 		return
 	}
-	oldest := name
+	var oldest string
 	for n, other := range l.Quarantine {
-		if other.At.Before(l.Quarantine[oldest].At) {
+		if n != name && (oldest == "" || other.At.Before(l.Quarantine[oldest].At)) {
 			oldest = n
 		}
 	}
 	delete(l.Quarantine, oldest)
+}
+
+// distrusts reports whether a bundle was sealed for this fleet that its issuer
+// has not signed: others may have been too.
+func (l *ledger) distrusts() bool {
+	for _, q := range l.Quarantine {
+		if q.Unsigned {
+			return true
+		}
+	}
+	return false
 }
 
 // aim is what this node serves a name with when the inventory has e for it. An

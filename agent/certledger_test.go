@@ -112,6 +112,14 @@ func TestLedgerIsBounded(t *testing.T) {
 	if _, in := l.Quarantine["0"]; len(l.Quarantine) != maxQuarantined || in {
 		t.Errorf("%d in quarantine, the oldest among them %t, want %d without it", len(l.Quarantine), in, maxQuarantined)
 	}
+	l = ledgerIn(t, t.TempDir())
+	for i := range 2 * maxQuarantined {
+		name := fmt.Sprint(i)
+		l.condemn(name, quarantined{Bundle: bundleNo(1), At: begin})
+		if got := l.aim(fleet.Entry{Name: name, Bundle: bundleNo(1)}); !got.Removed {
+			t.Fatalf("aim(%s) = %+v, want nothing served: it was just condemned, when all others were", name, got)
+		}
+	}
 }
 
 func TestLastGood(t *testing.T) {

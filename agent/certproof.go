@@ -137,6 +137,12 @@ func (f *certFollower) judge() {
 // or is not served.
 func (f *certFollower) condemn(name string, q quarantined) {
 	q.At = time.Now().UTC().Truncate(time.Second)
+	if was, in := f.ledger.Quarantine[name]; in && was.Back == q.Bundle {
+		// The inventory still wants the other one, which is no better.
+		was.At, was.Back, was.Alone, was.Unsigned = q.At, fleet.Hash{}, false, was.Unsigned || q.Unsigned
+		was.Why += "; the one before, " + short(q.Bundle) + ": " + q.Why
+		q = was
+	}
 	if !q.Back.IsZero() && !f.renderer.HasBundle(q.Back) {
 		q.Back = fleet.Hash{}
 	}

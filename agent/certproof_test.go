@@ -12,6 +12,7 @@ import (
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
+	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
 // follows is a follower that touches neither files nor Consul.
@@ -79,6 +80,24 @@ func TestSampleHasAllThatNginxLoads(t *testing.T) {
 	}
 	if other, _ := sample(slices.Clone(names), nil); slices.Equal(chosen[:100], other[:100]) {
 		t.Error("sample() chose the same names twice, want other ones each time")
+	}
+}
+
+// TestCondemnedAreBothThatANameMayHave: nginx refuses what a name went back to as
+// well. Its inventory still wants the first, which is not tried again for that.
+func TestCondemnedAreBothThatANameMayHave(t *testing.T) {
+	const name = "a.test"
+	f := follows(t)
+	f.known.put(inventory.Shard{Number: inventory.ShardOf(name), Epoch: 1, Entries: []fleet.Entry{{Name: name, Bundle: bundleNo(2)}}})
+	f.served.reset(map[string]fleet.Hash{name: bundleNo(1)})
+	f.ledger.condemn(name, quarantined{Bundle: bundleNo(2), Back: bundleNo(1), Why: "small key"})
+	f.refuse(renderer.Refusal{name: {Bundle: bundleNo(1), Why: "small key too"}})
+	q := f.ledger.Quarantine[name]
+	if q.Bundle != bundleNo(2) || !q.Back.IsZero() || !strings.Contains(q.Why, "small key too") {
+		t.Errorf("quarantine = %+v, want the bundle that the inventory has, and nothing to go back to", q)
+	}
+	if want, todo := f.todo[name]; !todo || !want.IsZero() {
+		t.Errorf("to be served is %s, to be done %t, want nothing to be served", want, todo)
 	}
 }
 

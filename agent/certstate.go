@@ -117,7 +117,7 @@ func (f *certFollower) publish() {
 
 // collect removes bundles that nothing has named for long enough.
 func (f *certFollower) collect() {
-	if f.waste.IsZero() || time.Now().Before(f.waste) || !f.after.due.IsZero() {
+	if f.waste.IsZero() || time.Now().Before(f.waste) || f.after.changes() {
 		return // what is left to be done may name more of them
 	}
 	f.waste = time.Time{}

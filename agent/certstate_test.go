@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // TestLitterIsNotPutOff has one replacement after another.
@@ -20,4 +22,29 @@ func TestLitterIsNotPutOff(t *testing.T) {
 			t.Errorf("the next look is at %s, and another one %t, want %s and true", f.waste, f.littered, due)
 		}
 	})
+}
+
+// TestWhatWaitsKeepsNobodyBusy has bundles to collect while something else is
+// still to be done: only changes that may name more of them put that off.
+func TestWhatWaitsKeepsNobodyBusy(t *testing.T) {
+	g, _ := guarding(t, nil)
+	f := follows(t)
+	f.renderer, f.keep, f.next = g.renderer, time.Minute, time.Now().Add(time.Hour)
+	f.after.put(certRetry)
+	f.after.head = []byte("sealed") // that a full disk did not take
+	f.waste = time.Now().Add(-time.Second)
+	f.collect()
+	if f.collected.IsZero() {
+		t.Error("nothing was collected while the head's copy waits, which may be what the disk has no room for")
+	}
+
+	f.collected, f.waste = time.Time{}, time.Now().Add(-time.Second)
+	f.after.note(map[string]fleet.Hash{"a.test": bundleNo(2)}, map[string]fleet.Hash{"a.test": bundleNo(1)}, nil, false)
+	f.collect()
+	if !f.collected.IsZero() {
+		t.Error("collected before it was noted what a.test goes back to")
+	}
+	if got := f.nextTime(); !got.Equal(f.after.due) {
+		t.Errorf("nextTime() = %s ago, want %s, when what waits is due", time.Since(got), f.after.due)
+	}
 }

@@ -25,7 +25,7 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 		defer debug.SetGCPercent(debug.SetGCPercent(bulkGC))
 	}
 	began := time.Now()
-	ready, failed := f.fetch(ctx)
+	ready, full, failed := f.fetch(ctx)
 	maps.DeleteFunc(f.mending.damaged, func(hash fleet.Hash, _ bool) bool { return ready[hash] })
 	flips, before := map[string]fleet.Hash{}, map[string]fleet.Hash{}
 	var change handlers.CertChange
@@ -58,6 +58,7 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 			change.Added = append(change.Added, name)
 		}
 	}
+	f.issuers.add(f.unsigned(flips, full))
 	f.log.Info("certificates followed", "epoch", f.head.Epoch, "added", len(change.Added), "replaced", len(change.Replaced),
 		"dropped", len(change.Dropped), "waiting", len(f.todo), "took", time.Since(began).Round(time.Microsecond), "err", err)
 	if len(flips) < bulk {

@@ -101,6 +101,9 @@ func (d *demand) keep(name string, hash fleet.Hash, b bundle.Bundle) (kept bool,
 		return false, nil
 	}
 	if err = d.renderer.PutBundle(hash, b); err == nil {
+		err = d.renderer.SetVerified(hash) // obtain has checked it in full
+	}
+	if err == nil {
 		err = d.known.ifStill(name, hash, func() error {
 			if err := d.renderer.SetLive(map[string]fleet.Hash{name: hash}); err != nil {
 				return err

@@ -125,11 +125,7 @@ func (p Policy) checkPath(path []*x509.Certificate) error {
 		}
 	}
 	for i, c := range path[1:] {
-		issued := checkIssued
-		if i == 0 || p.Issued {
-			issued = checkNamed // verify looks at the leaf's signature, which is most of the work
-		}
-		if err := issued(path[i], c); err != nil {
+		if err := checkNamed(path[i], c); err != nil {
 			return err
 		}
 		if isSelfSigned(c) {
@@ -140,7 +136,7 @@ func (p Policy) checkPath(path []*x509.Certificate) error {
 	case len(path) > 1 && p.Issued:
 		return nil
 	case len(path) > 1:
-		return verify(path)
+		return checkIssuers(path)
 	case isSelfSigned(leaf) && !p.AllowSelfSigned:
 		return fmt.Errorf("%w: %q: no client trusts it", ErrSelfSigned, label(leaf))
 	case !isSelfSigned(leaf) && !p.AllowNoChain:
@@ -148,6 +144,33 @@ func (p Policy) checkPath(path []*x509.Certificate) error {
 			ErrChain, name(leaf.Issuer))
 	}
 	return nil
+}
+
+// CheckIssuers looks at what Policy.Issued leaves out, and at nothing else: the
+// signatures and constraints of the issuers in the chain. It holds or fails at
+// any time.
+func CheckIssuers(b Bundle) error {
+	path, err := new(Checker).path(b)
+	if err == nil && len(path) > 1 {
+		err = checkIssuers(path)
+	}
+	if err != nil {
+		return fmt.Errorf("check issuers: %w", err)
+	}
+	return nil
+}
+
+func checkIssuers(path []*x509.Certificate) error {
+	for i, c := range path[1:] {
+		issued := checkIssued
+		if i == 0 {
+			issued = checkNamed // verify looks at the leaf's signature, which is most of the work
+		}
+		if err := issued(path[i], c); err != nil {
+			return err
+		}
+	}
+	return verify(path)
 }
 
 // weak are the signatures that clients refuse.
