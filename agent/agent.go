@@ -17,6 +17,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/probe"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/status"
+	"github.com/tlsfleet/tlsfleet/agent/status/web"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 	"github.com/tlsfleet/tlsfleet/agent/ticket"
 	"github.com/tlsfleet/tlsfleet/handlers"
@@ -49,6 +50,7 @@ type Agent struct {
 	notifier *notify.Notifier
 	metrics  *metrics.Metrics
 	manager  *serviceManager
+	pages    *web.Pages
 }
 
 // New checks that the agent can run here: keyring, folders, the only agent on
@@ -118,6 +120,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		problems: probs, awaited: m.SlotAwaited,
 	}
 	m.Show(a.facts)
+	a.pages = web.New(dashboard{&Console{cfg: cfg, store: st}, v, &a.certs.known})
 	a.follower.answered = newWake()
 	a.answers = newAnswers(a, probs)
 	serving := &tlsServing{
@@ -204,6 +207,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	if a.cfg.HTTP.Address != "" {
 		add("serve http", a.serveHTTP)
+		add("tell the dashboard", a.pages.Run)
 	}
 	if a.cfg.Ticket.WatchEvents {
 		add("watch events", func(ctx context.Context) error {

@@ -18,7 +18,7 @@ func (a *Agent) serveHTTP(ctx context.Context) error {
 	h := a.cfg.HTTP
 	cfg := status.HTTPConfig{Address: h.Address, CertFile: h.CertFile, KeyFile: h.KeyFile, ClientCAFile: h.ClientCAFile, TokenFile: h.TokenFile}
 	for ctx.Err() == nil {
-		err := status.ServeHTTP(ctx, cfg, status.HTTPHandler(a.view, a.metrics.Handler()))
+		err := status.ServeHTTP(ctx, cfg, status.HTTPHandler(a.view, a.metrics.Handler(), a.pages))
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}

@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"agent/fleet"},
 	{"agent/ticket", "agent/seal", "agent/bundle", "agent/inventory", "agent/issuance", "agent/site", "templates"},
 	{"renderer", "handlers", "agent/consul"},
-	{"agent/store", "agent/leader", "agent/issuer", "agent/issuer/dns01", "agent/importer", "agent/config", "agent/probe", "agent/status", "agent/metrics", "agent/notify", "agent/archive", "agent/doctor"},
+	{"agent/store", "agent/leader", "agent/issuer", "agent/issuer/dns01", "agent/importer", "agent/config", "agent/probe", "agent/status", "agent/status/web", "agent/metrics", "agent/notify", "agent/archive", "agent/doctor"},
 	{"agent"},
 	{"cmd/tlsfleet"},
 }

@@ -101,14 +101,30 @@ type NodeStatus struct {
 
 // Status looks at the whole fleet.
 func (c *Console) Status(ctx context.Context) (FleetStatus, error) {
+	out, _, err := c.overview(ctx)
+	return out, err
+}
+
+// overview is the fleet and the ring of the same look.
+func (c *Console) overview(ctx context.Context) (FleetStatus, TicketStatus, error) {
 	s, err := c.look(ctx)
 	if err != nil && !errors.Is(err, store.ErrMissing) && !errors.Is(err, store.ErrRecord) {
-		return FleetStatus{}, err
+		return FleetStatus{}, TicketStatus{}, err
 	}
+	out, err := c.status(ctx, s, err)
+	if err != nil || s.rec.Ring.Epoch == 0 {
+		return out, TicketStatus{Fleet: c.cfg.Fleet}, err
+	}
+	return out, ticketStatus(c.cfg, s.rec.Ring), nil
+}
+
+// status adds to a look what it has not; unread is why there is no ring in it.
+func (c *Console) status(ctx context.Context, s snapshot, unread error) (FleetStatus, error) {
 	out := FleetStatus{Fleet: c.cfg.Fleet, Policy: string(c.cfg.Ticket.Policy), Nodes: []NodeStatus{}}
-	if err != nil {
-		out.RingErr = err.Error()
+	if unread != nil {
+		out.RingErr = unread.Error()
 	}
+	var err error
 	if out.Leader, err = c.store.Leader(ctx); err != nil {
 		return FleetStatus{}, err
 	}
@@ -196,10 +212,14 @@ func (c *Console) Ticket(ctx context.Context) (TicketStatus, error) {
 	if err != nil {
 		return TicketStatus{}, err
 	}
-	r, t := rec.Ring, c.cfg.Ticket
+	return ticketStatus(c.cfg, rec.Ring), nil
+}
+
+func ticketStatus(cfg config.Config, r fleet.Ring) TicketStatus {
+	t := cfg.Ticket
 	out := TicketStatus{
-		Fleet: c.cfg.Fleet, Epoch: r.Epoch, Changed: r.Changed, Cause: r.Cause, By: r.By, Promote: r.Promote,
-		Keep: keep(c.cfg), LifeBound: ticket.LifeBound(t.SessionTimeout, t.ApplyLag, t.RotateEvery),
+		Fleet: cfg.Fleet, Epoch: r.Epoch, Changed: r.Changed, Cause: r.Cause, By: r.By, Promote: r.Promote,
+		Keep: keep(cfg), LifeBound: ticket.LifeBound(t.SessionTimeout, t.ApplyLag, t.RotateEvery),
 	}
 	for _, m := range r.Members() {
 		bits := 256
@@ -210,7 +230,7 @@ func (c *Console) Ticket(ctx context.Context) (TicketStatus, error) {
 	}
 	order := map[fleet.Role]int{fleet.RoleNext: 0, fleet.RoleCurrent: 1, fleet.RolePrevious: 2}
 	sort.SliceStable(out.Keys, func(i, j int) bool { return order[out.Keys[i].Role] < order[out.Keys[j].Role] })
-	return out, nil
+	return out
 }
 
 // errNoRing explains ErrMissing to an operator.

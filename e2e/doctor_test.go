@@ -245,6 +245,11 @@ func examineAsNobody(t *testing.T, n *Node) {
 // park journals a name as one that no CA is asked for.
 func (f *Fleet) park(t *testing.T, name string) (mend func()) {
 	t.Helper()
+	return f.parkFor(t, name, "planted")
+}
+
+func (f *Fleet) parkFor(t *testing.T, name, detail string) (mend func()) {
+	t.Helper()
 	tls := f.Consul.TLS
 	s, err := store.Open(store.Config{
 		Fleet: f.Name, Address: f.Consul.URL(), Token: f.Consul.Token, CAFile: tls.CA, CertFile: tls.Cert, KeyFile: tls.Key,
@@ -257,7 +262,7 @@ func (f *Fleet) park(t *testing.T, name string) (mend func()) {
 		t.Fatal(err)
 	}
 	it.State, it.Next = issuance.Parked, it.Added.Add(time.Hour)
-	it.Failed = issuance.Failures{Count: 1, Last: &issuance.Failure{Class: issuance.Hopeless, Stage: issuance.StagePreflight, Detail: "planted", At: it.Added}}
+	it.Failed = issuance.Failures{Count: 1, Last: &issuance.Failure{Class: issuance.Hopeless, Stage: issuance.StagePreflight, Detail: detail, At: it.Added}}
 	if err := s.PutItems(t.Context(), []issuance.Item{it}, ""); err != nil {
 		t.Fatal(err)
 	}

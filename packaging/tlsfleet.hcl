@@ -284,7 +284,8 @@ leader {
   #ttl = "15s"
 }
 
-# Where this agent tells how it is: /metrics for Prometheus, /healthz, /readyz.
+# Where this agent tells how it is: a dashboard at /, /metrics for Prometheus,
+# /healthz, /readyz.
 # Nothing can be changed there.
 http {
   # IP address and port; "" for none.

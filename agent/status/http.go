@@ -35,9 +35,10 @@ type HTTPConfig struct {
 
 // HTTPHandler answers /metrics, /healthz (the agent lives), /readyz (its nginx
 // serves with the fleet's ring; 503 with the reasons if not) and /v1/status (what the node
-// reports). It has nothing that changes anything.
-func HTTPHandler(src Source, metrics http.Handler) http.Handler {
+// reports); pages answers the rest. It has nothing that changes anything.
+func HTTPHandler(src Source, metrics, pages http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /", pages)
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, struct{}{}) })
 	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) {

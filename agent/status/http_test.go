@@ -36,7 +36,7 @@ func web(t *testing.T, cfg HTTPConfig, r fleet.Report) string {
 		if _, err := io.WriteString(w, "metrics"); err != nil {
 			t.Error(err)
 		}
-	}))
+	}), http.NotFoundHandler())
 	go func() { done <- ServeHTTP(ctx, cfg, h) }()
 	t.Cleanup(func() {
 		stop()
@@ -232,7 +232,7 @@ func TestReadySaysWhatIsMissing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			HTTPHandler(still(c.report), http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/readyz", nil))
+			HTTPHandler(still(c.report), http.NotFoundHandler(), http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/readyz", nil))
 			var got problem
 			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 				t.Fatal(err)

@@ -22,7 +22,9 @@ var both = []string{
 	"-rw-r--r-- /usr/share/man/man5/tlsfleet.hcl.5.gz",
 	"-rw-r--r-- /usr/share/man/man8/tlsfleet.8.gz",
 	"-rw-r--r-- /usr/share/doc/tlsfleet/examples/nginx.conf",
+	"-rw-r--r-- /usr/share/tlsfleet/grafana/tlsfleet.json",
 	"-rw-r--r-- /usr/share/tlsfleet/nginx/tlsfleet.lua",
+	"-rw-r--r-- /usr/share/tlsfleet/prometheus/alerts.yml",
 }
 
 func TestDebHolds(t *testing.T) {
