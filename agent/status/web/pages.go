@@ -71,7 +71,7 @@ func file(w http.ResponseWriter, name string) {
 	head.Set("Content-Type", kind)
 	head.Set("Content-Security-Policy", policy)
 	head.Set("Cross-Origin-Opener-Policy", "same-origin")
-	if _, err := w.Write(text); err != nil {
+	if _, err := w.Write(text); err != nil { //nolint:gosec // a file of this package
 		return // the client has gone
 	}
 }

@@ -264,7 +264,7 @@ func TestStreamTellsWhatChanges(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	lines := bufio.NewScanner(listen(t, srv.URL).Body)
+	lines := bufio.NewScanner(listen(t, srv.URL).Body) //nolint:bodyclose // listen closes it
 	next := func() (e Event) {
 		for lines.Scan() {
 			if text, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
@@ -300,12 +300,12 @@ func TestStreamsAreBounded(t *testing.T) {
 	t.Cleanup(srv.Close)
 	t.Cleanup(p.streams.end)
 	for range maxStreams {
-		if resp := listen(t, srv.URL); resp.StatusCode != http.StatusOK {
+		if resp := listen(t, srv.URL); resp.StatusCode != http.StatusOK { //nolint:bodyclose // listen closes it
 			t.Fatalf("GET /v1/stream = %d, want 200", resp.StatusCode)
 		}
 	}
 	for range 1000 - maxStreams {
-		if resp := listen(t, srv.URL); resp.StatusCode != http.StatusServiceUnavailable || !resp.Close {
+		if resp := listen(t, srv.URL); resp.StatusCode != http.StatusServiceUnavailable || !resp.Close { //nolint:bodyclose // listen closes it
 			t.Fatalf("GET /v1/stream = %d beside %d others, want 503 and the end of the connection", resp.StatusCode, maxStreams)
 		}
 	}
