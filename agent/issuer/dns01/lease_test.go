@@ -35,14 +35,16 @@ func TestUpdateThatHangsEndsByItself(t *testing.T) {
 	lease, end := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Present(lease, "a.test", "token", "token.thumbprint") }()
-	var p *legoProvider
+	var turn chan struct{}
 	testkit.Eventually(t, 10*time.Second, "the update", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if o := r.open["token"]; o != nil {
-			p, _ = o.provider.(*legoProvider)
+			if p, ok := o.provider.(*legoProvider); ok {
+				turn = p.turn
+			}
 		}
-		if p == nil || len(p.turn) == 0 {
+		if len(turn) == 0 {
 			return errors.New("it is not sent")
 		}
 		return nil
@@ -52,11 +54,11 @@ func TestUpdateThatHangsEndsByItself(t *testing.T) {
 		t.Errorf("Present() = %v, want %v", err, context.Canceled)
 	}
 	r.CleanUp(lease, "a.test", "token", "token.thumbprint")
-	if len(p.turn) == 0 || r.idle() == nil {
+	if len(turn) == 0 || r.idle() == nil {
 		t.Error("the record is let go while the update is under way")
 	}
 	testkit.Eventually(t, 30*time.Second, "the end of the update", r.idle)
-	if len(p.turn) > 0 {
+	if len(turn) > 0 {
 		t.Error("the update goes on after the record was let go")
 	}
 	slow.Thaw(t)
