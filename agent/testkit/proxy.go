@@ -137,16 +137,21 @@ func (p *Proxy) Read(key string) int {
 	return n
 }
 
-// note keeps the keys that a transaction reads.
+// note keeps the keys that a transaction reads. It takes each request in whole,
+// because a transport closes a connection on which the answer overtakes the
+// request, and with it the rest of the answer.
 func (p *Proxy) note(r *http.Request) error {
-	if r.URL.Path != "/v1/txn" {
-		return nil
-	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return err
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	if len(body) == 0 {
+		r.Body = http.NoBody
+	}
+	if r.URL.Path != "/v1/txn" {
+		return nil
+	}
 	var ops []struct{ KV struct{ Verb, Key string } }
 	if err := json.Unmarshal(body, &ops); err != nil {
 		return err
