@@ -125,7 +125,7 @@ bench-planner: ## show whose turn it is under a CA's limits, in virtual time
 
 .PHONY: bench-dashboard
 bench-dashboard: deps $(CONSUL) build ## measure when the dashboard shows 50 nodes and 10,000 names, and a page of 100,000
-	cd e2e && TLSFLEET_BINARY=$(CURDIR)/bin/tlsfleet go test -count=1 -v -run '^TestDashboardOpensAtOnce$$' . | grep ^bench=
+	cd e2e && TLSFLEET_BINARY=$(CURDIR)/bin/tlsfleet go test -count=1 -v -run '^TestDashboardOpensAtOnce$$' . | grep -o 'bench=.*'
 	go test ./agent -run '^$$' -bench '^BenchmarkNamePage$$' -benchtime 50x | awk '/^BenchmarkNamePage/ {sub(/.*\//, "", $$1); sub(/-[0-9]+$$/, "", $$1); printf "bench=names who=tlsfleet names=100000 search=%s page_ms=%.1f\n", $$1, $$3 / 1e6}'
 
 .PHONY: bench-sites

@@ -147,7 +147,7 @@ func TestDashboardOpensAtOnce(t *testing.T) {
 		pageSays(ctx, t, "names-text", "1 to 50 of 10,000")
 	}
 	slices.Sort(first)
-	fmt.Printf("bench=dashboard who=tlsfleet nodes=50 names=10000 first_view_ms=%.0f worst_ms=%.0f\n", first[1], first[2])
+	t.Logf("bench=dashboard who=tlsfleet nodes=50 names=10000 first_view_ms=%.0f worst_ms=%.0f", first[1], first[2])
 	if first[1] > 3000 {
 		t.Errorf("first view after %.0f ms, want 300 on a quiet machine", first[1])
 	}
