@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
-TIMEOUT ?= 20m
+TIMEOUT ?= 40m
 SUITE ?= trixie
 export GOWORK := off
 
