@@ -43,6 +43,7 @@ type Agent struct {
 	follower *follower
 	certs    *certFollower
 	answers  *answers
+	sites    *siteFollower
 	presence *presence
 	lead     *lead
 	gateway  *gateway
@@ -137,12 +138,20 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		wake: newWake(), told: newWake(), found: map[string]finding{}, later: map[string]time.Time{},
 	}
 	a.certs.issuers = &certVerifier{log: o.Log.Named("certs"), renderer: r, served: &a.certs.served, wake: newWake(), told: newWake()}
-	a.follower.refused, a.follower.released = a.certs.refused.put, a.certs.proof.release
 	a.follower.recovered = make(chan struct{})
+	a.sites = newSiteFollower(a, probs, serving)
+	a.follower.refused, a.follower.sites = a.certs.refused.put, a.sites.wanted
+	a.follower.released = func(began time.Time) {
+		a.certs.proof.release(began)
+		a.sites.again.give()
+	}
 	a.certs.begin = a.follower.recovered
 	a.guard = newGuard(a, probs)
 	a.manager = newServiceManager(a)
-	a.certs.loaded, a.certs.changed = func() { serving.compare(); close(a.guard.begin) }, serving.changed
+	a.certs.loaded, a.certs.changed = func() { serving.compare(); close(a.guard.begin); close(a.sites.begin) }, func(ctx context.Context, c handlers.CertChange) certUse {
+		defer a.sites.again.give()
+		return serving.changed(ctx, c)
+	}
 	a.follower.tls, a.follower.challenges, a.follower.asked.wake = serving.servers, a.answers.challenges, newWake()
 	return a, nil
 }
@@ -175,6 +184,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	add("follow the ring", a.follower.Run)
 	add("follow the certificates", a.certs.Run)
+	add("follow the sites", a.sites.Run)
 	add("follow the answer to challenges", a.answers.Run)
 	add("guard the folders", a.guard.Run)
 	add("look at certificates", a.certs.proof.Run)

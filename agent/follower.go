@@ -34,6 +34,7 @@ type follower struct {
 	staleAfter time.Duration
 	ringRead   func()                     // called after every ring that was read
 	tls        func() renderer.TLSServers // what a release serves besides the ring
+	sites      func() renderer.Sites      // virtual hosts
 	challenges func() renderer.Challenges // and what it answers by itself
 	asked      reloadRequest
 	answered   wake                   // given when there is another answer to challenges

@@ -18,7 +18,7 @@ func (f *follower) apply(ctx context.Context) {
 	}
 	c.blamed = false
 	f.log.Debug("applying", "reason", c.release.Reason, "epoch", c.epoch)
-	c.release.TLS, c.release.Challenges = f.tls(), f.challenges()
+	c.release.TLS, c.release.Challenges, c.release.Sites = f.tls(), f.challenges(), f.sites()
 	began := time.Now()
 	if c.attempt == 0 && !c.release.Urgent {
 		f.splayed(time.Duration(c.u * float64(f.pace.Splay)))

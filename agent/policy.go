@@ -17,10 +17,11 @@ type Policy struct {
 }
 
 // PolicyFor is the least that a role's token needs. Node and consulNode, which
-// is the node's own name if it is empty, are not for the role operator. The
-// error says which of them is wrong.
-func PolicyFor(role, fleet, node, consulNode string) (Policy, error) {
+// is the node's own name if it is empty, are not for the role operator, nor are
+// services, which sites have backends from. The error says which of them is wrong.
+func PolicyFor(role, fleet, node, consulNode string, services ...string) (Policy, error) {
 	h := holder(store.Role(role), fleet, node, consulNode)
+	h.Services = services
 	if err := h.Check(); err != nil {
 		return Policy{}, fmt.Errorf("make policy: %w", err)
 	}

@@ -158,6 +158,7 @@ func (b boot) place(ctx context.Context, rel renderer.Release) (note string, err
 	}
 	rel.TLS = b.servers(ctx)
 	rel.Challenges = challengesOf(b.cfg.ACME, active.Challenges.Thumbprint)
+	rel.Sites = b.sites()
 	err = b.renderer.Restore(ctx, rel)
 	if errors.Is(err, renderer.ErrNotIncluded) {
 		return err.Error(), nil
@@ -188,6 +189,14 @@ func (b boot) servers(ctx context.Context) renderer.TLSServers {
 	t := tlsServing{log: b.log, cfg: b.cfg.Certificates, renderer: b.renderer, view: &view{nginx: version}, served: &served{}}
 	t.served.reset(live)
 	return t.servers()
+}
+
+// sites is what the agent served last.
+func (b boot) sites() renderer.Sites {
+	f := &siteFollower{log: b.log, store: b.store, renderer: b.renderer, cfg: b.cfg, problems: newProblems(func() {})}
+	f.load()
+	f.compose(time.Now())
+	return f.wanted()
 }
 
 // perHost is the last resort: nginx starts, with keys shared with nobody.

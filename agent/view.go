@@ -30,6 +30,8 @@ type view struct {
 	names     int    // with a certificate here
 	pending   int    // whose wanted certificate is not in place yet
 
+	sites uint64 // epoch served
+
 	contact    time.Time // with Consul, the last
 	resumption fleet.Resumption
 }
@@ -73,7 +75,7 @@ func (v *view) Report() fleet.Report {
 		Node: v.node, At: time.Now().UTC().Truncate(time.Second), Version: v.version, NginxVersion: v.nginx,
 		Mode: v.active.Mode, Seen: v.high, Applied: v.active.Epoch, Ring: v.digest(), Proved: v.proved,
 		Release: v.active.Release, Reload: v.reload, Listeners: v.proofs, Problems: list,
-		Inventory: v.inventory, Names: v.names, Resumption: v.resumption,
+		Inventory: v.inventory, Names: v.names, Resumption: v.resumption, Sites: v.sites,
 	}
 }
 
@@ -134,4 +136,17 @@ func (v *view) nginxVersion() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.nginx
+}
+
+// servedSites notes the epoch of the sites that nginx serves. It reports whether
+// that is news.
+func (v *view) servedSites(epoch uint64) bool {
+	v.mu.Lock()
+	news := v.sites != epoch
+	v.sites = epoch
+	v.mu.Unlock()
+	if news {
+		v.changed()
+	}
+	return news
 }

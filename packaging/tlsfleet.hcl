@@ -164,6 +164,16 @@ certificates {
   #on_demand_mib = 256
 }
 
+# Sites: virtual hosts that "tlsfleet site set" puts into Consul (docs/sites.md).
+sites {
+  # Files that sites name: snippets, and CA files for client certificates. Keep
+  # them the same on all nodes; a change is followed at once.
+  #snippets_dir = "/etc/tlsfleet/snippets"
+
+  # A site.conf here takes the place of tlsfleet's own template.
+  #templates_dir = "/etc/tlsfleet/templates"
+}
+
 # Certificates that the leader obtains and renews by ACME. It needs at least one
 # CA:
 #

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"time"
 
@@ -45,7 +46,7 @@ func (r *Renderer) apply(ctx context.Context, c *change, rel Release) (Outcome, 
 	if err != nil && !errors.Is(err, errNotRunning) {
 		return Outcome{}, err
 	}
-	if err := r.prepare(c, rel); err != nil {
+	if err := r.prepare(ctx, c, &rel); err != nil {
 		return Outcome{}, errors.Join(err, r.collect())
 	}
 	if !c.in.Included {
@@ -54,7 +55,7 @@ func (r *Renderer) apply(ctx context.Context, c *change, rel Release) (Outcome, 
 	if running {
 		c.before = r.prove(ctx, c.in.Listeners)
 	}
-	if err := r.activate(ctx, c); err != nil {
+	if err := r.activateSites(ctx, c, rel); err != nil {
 		var refused *refusal
 		if errors.As(err, &refused) {
 			return r.rejected(c, refused)
@@ -69,7 +70,7 @@ func (r *Renderer) apply(ctx context.Context, c *change, rel Release) (Outcome, 
 }
 
 // prepare writes keys and the staged release, and looks at nginx's configuration.
-func (r *Renderer) prepare(c *change, rel Release) error {
+func (r *Renderer) prepare(ctx context.Context, c *change, rel *Release) error {
 	if rel.Mode == fleet.ModeRing {
 		if err := r.writeKeys(rel.Ring); err != nil {
 			return err
@@ -77,7 +78,7 @@ func (r *Renderer) prepare(c *change, rel Release) error {
 	}
 	r.step(StepKeysWritten)
 	c.in = r.inspection()
-	if err := r.readyTLS(c, &rel); err != nil {
+	if err := r.readyTLS(c, rel); err != nil {
 		return err
 	}
 	var err error
@@ -85,13 +86,39 @@ func (r *Renderer) prepare(c *change, rel Release) error {
 		return err
 	}
 	c.hasBack = true
-	m, err := r.stage(rel, c.in)
+	return r.stageChange(ctx, c, *rel)
+}
+
+// stageChange writes the release into its folder.
+func (r *Renderer) stageChange(ctx context.Context, c *change, rel Release) error {
+	b, err := r.build(ctx)
 	if err != nil {
+		r.cfg.Log.Debug("nginx does not tell its version", "err", err)
+	}
+	if c.m, c.sites, err = r.stage(rel, c.in, b.version); err != nil {
 		return err
 	}
-	c.m = m
 	r.step(StepStaged)
 	return nil
+}
+
+// activateSites is activate, and again without a site that nginx refuses the
+// release for.
+func (r *Renderer) activateSites(ctx context.Context, c *change, rel Release) error {
+	for tries := 0; ; tries++ {
+		err := r.activate(ctx, c)
+		var refused *refusal
+		if !errors.As(err, &refused) || tries == mostBlamed || !r.blameSites(c.sites, refused.text) {
+			return err
+		}
+		r.cfg.Log.Warn("release refused for a site, leaving it out", "release", c.m.Release, "err", refused)
+		if err := os.RemoveAll(r.cfg.releaseDir(c.m.Release)); err != nil {
+			return fmt.Errorf("remove release %d: %w", c.m.Release, err)
+		}
+		if err := r.stageChange(ctx, c, rel); err != nil {
+			return err
+		}
+	}
 }
 
 // activate tests the staged release and makes it current. Where it cannot be

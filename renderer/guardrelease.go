@@ -19,6 +19,7 @@ type placed struct {
 	good   uint64
 	m      manifest // without the servers, which can be large
 	sums   map[string][sha256.Size]byte
+	sites  siteFiles // with their texts: what they are made from is not in the manifest
 }
 
 // remember takes what is on disk now for what has to be there.
@@ -57,6 +58,9 @@ func (p *placed) sum(dir string) error {
 			return err
 		}
 		p.sums[e.Name()] = sha256.Sum256(text)
+		if sum, ok := p.m.Sites.Files[e.Name()]; ok && sum == sha256.Sum256(text) {
+			p.sites = append(p.sites, templates.File{Name: e.Name(), Text: text})
+		}
 	}
 	return nil
 }
@@ -179,6 +183,7 @@ func (r *Renderer) again(a Active) ([]templates.File, error) {
 		return nil, err
 	}
 	files = append(files, templates.File{Name: manifestFile, Text: append(text, '\n')}, templates.File{Name: sealedFile, Text: a.Sealed})
+	files = append(files, r.placed.sites...)
 	found := map[string]bool{}
 	var same []templates.File
 	for _, f := range files {

@@ -31,6 +31,7 @@ type change struct {
 	logFrom int64  // where nginx's error log ended before the reload
 	before  proofs // what the listeners showed before the reload
 	refused Refusal
+	sites   siteFiles // of the release
 }
 
 // end makes the outcome of a change.

@@ -2,9 +2,11 @@ package renderer
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,6 +86,12 @@ func (r *Renderer) differs(m manifest, in Inspection) (string, error) {
 		}
 		if err != nil || !bytes.Equal(text, f.Text) {
 			return f.Name + " would be rendered otherwise", nil
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Sites.Files)) {
+		text, err := os.ReadFile(filepath.Join(r.cfg.releaseDir(m.Release), name))
+		if err != nil || sha256.Sum256(text) != m.Sites.Files[name] {
+			return name + " was changed by others", nil //nolint:nilerr // one that cannot be read is no other
 		}
 	}
 	return "", nil

@@ -22,6 +22,7 @@ type Release struct {
 	TLS    TLSServers // servers with live certificates
 
 	Challenges Challenges // answered by nginx itself
+	Sites      Sites      // virtual hosts
 }
 
 func (rel Release) check() error {
@@ -50,6 +51,7 @@ type Active struct {
 	TLS     TLSServers    // as it was given to Apply, except static names that had no certificate
 
 	Challenges Challenges // as it was given to Apply
+	Sites      SitesMade  // what became of the sites
 }
 
 // ReadActive is Active for those who do not hold the lock on the folder.
@@ -76,7 +78,7 @@ func (r *Renderer) Active() (Active, error) {
 	if err != nil {
 		return Active{}, err
 	}
-	a := Active{Release: number, Mode: m.Mode, Epoch: m.Epoch, Key: m.Key, Sealed: sealed, Good: good == number, MadeAt: m.MadeAt, TLS: m.TLS}
+	a := Active{Release: number, Mode: m.Mode, Epoch: m.Epoch, Key: m.Key, Sealed: sealed, Good: good == number, MadeAt: m.MadeAt, TLS: m.TLS, Sites: m.Sites}
 	if m.Challenges.check() == nil { // a damaged one would spoil every release after it
 		a.Challenges = m.Challenges
 	}
@@ -96,6 +98,7 @@ type manifest struct {
 	TLS     TLSServers      `json:"tls,omitzero"`
 
 	Challenges Challenges `json:"challenges,omitzero"`
+	Sites      SitesMade  `json:"sites,omitzero"`
 
 	// Frame is what else was rendered; nil in releases of the first versions.
 	Frame *frame `json:"frame,omitempty"`

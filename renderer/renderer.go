@@ -24,10 +24,11 @@ type Renderer struct {
 	built  remembered[build]
 	parsed remembered[*config] // never changed in place
 
-	mu           sync.Mutex // one change at a time
-	warnedMirror bool       // the fallback without a mirror was logged
-	prefix       string     // option -p of the last master seen; "" without one
-	placed       *placed    // the release this process made current; nil if not yet looked at
+	mu           sync.Mutex             // one change at a time
+	warnedMirror bool                   // the fallback without a mirror was logged
+	refused      map[string]refusedSite // sites that nginx refused, by ID
+	prefix       string                 // option -p of the last master seen; "" without one
+	placed       *placed                // the release this process made current; nil if not yet looked at
 
 	certs   sync.Mutex               // one change of the certificates at a time; taken after mu
 	group   *int                     // of nginx's workers; nil if not yet known
@@ -52,7 +53,7 @@ func New(cfg Config, p Prober) (*Renderer, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("use configuration: %w", err)
 	}
-	r := &Renderer{cfg: cfg, prober: p, orphans: map[fleet.Hash]time.Time{}, unsynced: map[string]bool{}}
+	r := &Renderer{cfg: cfg, prober: p, orphans: map[fleet.Hash]time.Time{}, unsynced: map[string]bool{}, refused: map[string]refusedSite{}}
 	if err := r.open(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

@@ -29,7 +29,7 @@ func (r *Renderer) restore(ctx context.Context, rel Release) error {
 		return err
 	}
 	c := &change{began: time.Now()}
-	if err := r.prepare(c, rel); err != nil {
+	if err := r.prepare(ctx, c, &rel); err != nil {
 		return errors.Join(err, r.collect())
 	}
 	if !c.in.Included {
@@ -38,7 +38,7 @@ func (r *Renderer) restore(ctx context.Context, rel Release) error {
 		}
 		return ErrNotIncluded
 	}
-	if err := r.activate(ctx, c); err != nil {
+	if err := r.activateSites(ctx, c, rel); err != nil {
 		return errors.Join(err, r.markBad(c.m.Release, err.Error()), r.collect())
 	}
 	return r.collect()

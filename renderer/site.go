@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -39,16 +40,25 @@ type SiteFrame struct {
 // go to, reads it back and compares it with the site. Files are in the order of
 // the sites; those that cannot be used are left out and in the map by ID. Without
 // backends a site answers 503. An error that wraps templates.ErrTemplate is about
-// the operator's template, any other about that site only.
+// the operator's template, and then that of all sites that are not yet rendered;
+// any other is about that site only.
 func RenderSites(f SiteFrame, sites []site.Site, backends func(id string) []site.Backend) (files []templates.File, bad map[string]error) {
 	all, errs := make([]templates.File, len(sites)), make([]error, len(sites))
+	var spoiled atomic.Pointer[error] // by the template: it may take seconds for each site
 	var c siteChecker
 	var wait sync.WaitGroup
 	share := runtime.GOMAXPROCS(0)
 	for from := range share {
 		wait.Go(func() {
 			for i := from; i < len(sites); i += share {
+				if why := spoiled.Load(); why != nil {
+					errs[i] = *why
+					continue
+				}
 				all[i], errs[i] = renderSite(f, &c, sites[i], backends(sites[i].ID))
+				if errors.Is(errs[i], templates.ErrTemplate) {
+					spoiled.Store(&errs[i])
+				}
 			}
 		})
 	}
@@ -250,9 +260,10 @@ func siteClients(dir string, k *site.Clients) *templates.SiteClients {
 }
 
 // SitesShared is the file that the sites of a release share. defaults are the
-// sockets, as site.Socket spells them, that have a default server without it.
-func SitesShared(f SiteFrame, sites []site.Site, defaults []string) (templates.File, error) {
-	v := templates.Sites{}
+// sockets, as site.Socket spells them, that have a default server without it;
+// sizes are those of nginx's tables that nothing else sets.
+func SitesShared(f SiteFrame, sites []site.Site, defaults []string, sizes []templates.Size) (templates.File, error) {
+	v := templates.Sites{Sizes: sizes}
 	seen := map[string]bool{}
 	add := func(parameters string, socket templates.SiteSocket) {
 		name, err := site.Socket(strings.Fields(parameters + " -")[0])

@@ -56,7 +56,7 @@ func (g *siteRig) put(t testing.TB, sites []site.Site, backends ...site.Backend)
 	if len(bad) > 0 {
 		t.Fatal(bad)
 	}
-	shared, err := SitesShared(g.SiteFrame, sites, nil)
+	shared, err := SitesShared(g.SiteFrame, sites, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,10 +15,10 @@ import (
 
 // stage writes the next release into its folder, complete or not at all.
 // in says what the operator sets at http level.
-func (r *Renderer) stage(rel Release, in Inspection) (manifest, error) {
+func (r *Renderer) stage(rel Release, in Inspection, version string) (manifest, siteFiles, error) {
 	numbers, err := r.releases()
 	if err != nil {
-		return manifest{}, err
+		return manifest{}, nil, err
 	}
 	number := uint64(1)
 	if len(numbers) > 0 {
@@ -26,24 +26,30 @@ func (r *Renderer) stage(rel Release, in Inspection) (manifest, error) {
 	}
 	m := newManifest(number, rel)
 	m.Frame = r.frame(in)
+	var sites siteFiles
+	if m.Sites, sites, err = r.makeSites(rel, in, version); err != nil {
+		return manifest{}, nil, err
+	}
 	files, err := r.render(m, in)
 	if err != nil {
-		return manifest{}, err
+		return manifest{}, nil, err
 	}
+	files = append(files, sites...)
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
-		return manifest{}, fmt.Errorf("stage release %d: %w", number, err)
+		return manifest{}, nil, fmt.Errorf("stage release %d: %w", number, err)
 	}
 	files = append(files, templates.File{Name: manifestFile, Text: append(text, '\n')})
 	if len(rel.Sealed) > 0 {
 		files = append(files, templates.File{Name: sealedFile, Text: rel.Sealed})
 	}
 	if err := r.writeRelease(number, files); err != nil {
-		return manifest{}, fmt.Errorf("stage release %d: %w", number, err)
+		return manifest{}, nil, fmt.Errorf("stage release %d: %w", number, err)
 	}
-	return m, r.checkStaged(m, files)
+	return m, sites, r.checkStaged(m, files)
 }
 
+// render makes the files of a release without those of sites.
 func (r *Renderer) render(m manifest, in Inspection) ([]templates.File, error) {
 	v := templates.Values{
 		Release: m.Release, ReleaseAddress: m.Frame.ReleaseAddress, DefaultServers: m.Frame.DefaultServers,
@@ -57,6 +63,10 @@ func (r *Renderer) render(m manifest, in Inspection) ([]templates.File, error) {
 		servers, err := m.TLS.values(r.cfg.liveDir(), in)
 		if err != nil {
 			return nil, err
+		}
+		servers.Sites = map[string]bool{}
+		for _, name := range m.Sites.Names {
+			servers.Sites[name] = true
 		}
 		v.TLS = &servers
 	}

@@ -14,6 +14,7 @@ const SitesFile = "35-sites.conf"
 // Sites is what SitesFile is rendered from.
 type Sites struct {
 	WebSocket bool         // one of the sites needs it
+	Sizes     []Size       // of nginx's tables, where nothing else sets them
 	Sockets   []SiteSocket // those that have no default server yet, each once
 }
 
@@ -61,8 +62,9 @@ func RenderSites(s Sites) (File, error) {
 	var text bytes.Buffer
 	data := struct {
 		WebSocket bool
+		Sizes     []Size
 		Sockets   []socket
-	}{s.WebSocket, sockets}
+	}{s.WebSocket, s.Sizes, sockets}
 	if err := set.Execute(&text, data); err != nil {
 		return File{}, fmt.Errorf("render %s: %w", SitesFile, err)
 	}

@@ -2,12 +2,16 @@ package templates
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"text/template"
 	"text/template/parse"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // SiteTemplateName is the name of the template of a site; an operator's own has
@@ -40,6 +44,21 @@ func EmbeddedSite() (*SiteTemplate, error) {
 	}
 	return ParseSite(SiteTemplateName, text)
 }
+
+// EmbeddedSiteHash names the templates of sites that come with tlsfleet.
+func EmbeddedSiteHash() fleet.Hash { return embeddedSite() }
+
+var embeddedSite = sync.OnceValue(func() fleet.Hash {
+	h := sha256.New()
+	for _, name := range []string{"site/" + SiteTemplateName, "site/site-parts.inc", "site/" + SitesFile, ChallengeFile} {
+		text, err := sources.ReadFile("nginx/" + name)
+		if err != nil {
+			panic(err) // it is embedded
+		}
+		h.Write(text)
+	}
+	return fleet.Hash(h.Sum(nil))
+})
 
 // ParseSite makes a template of text that stands in the file. It can use the
 // parts of the embedded one and the functions path and liveRoot, and what it

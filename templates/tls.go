@@ -137,14 +137,17 @@ const (
 // directives that are set elsewhere. A bucket holds leastSlots of the longest
 // name (ngx_hash_elt_t) and its end mark.
 func (t TLS) Sizes() []Size {
-	longest := 0
+	longest, count := 0, len(t.Names)+len(t.Sites)
 	for _, n := range t.Names {
 		longest = max(longest, len(n.Name))
+	}
+	for name := range t.Sites {
+		longest = max(longest, len(name))
 	}
 	bucket := leastSlots*(8+roundUp(longest+2, 8)) + 8
 	bucket = max(2*cacheLine, roundUp(bucket, cacheLine))
 	size := leastSize
-	for size < 2*len(t.Names) {
+	for size < 2*count {
 		size *= 2
 	}
 	var all []Size
@@ -157,6 +160,19 @@ func (t TLS) Sizes() []Size {
 		}
 	}
 	return all
+}
+
+// NameSizes is what nginx's table of server names has to be for names, without
+// the directives that are set elsewhere.
+func NameSizes(names []string, keep map[string]bool) []Size {
+	t := TLS{Keep: map[string]bool{"map_hash_bucket_size": true, "map_hash_max_size": true}, Sites: map[string]bool{}}
+	for directive, set := range keep {
+		t.Keep[directive] = t.Keep[directive] || set
+	}
+	for _, name := range names {
+		t.Sites[name] = true
+	}
+	return t.Sizes()
 }
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }
@@ -172,6 +188,10 @@ func listenOf(index int, parameters string) []string {
 	}
 	return again(parameters)
 }
+
+// ListenAgain is the words of listen parameters for one more server on the same
+// socket.
+func ListenAgain(parameters string) []string { return again(parameters) }
 
 // again is listen parameters for one more server on the same socket.
 func again(parameters string) []string {

@@ -28,6 +28,7 @@ type Config struct {
 	Nginx        Nginx
 	Ticket       Ticket
 	Certificates Certificates
+	Sites        Sites
 	ACME         ACME
 	CAs          []CA // in the order of the file
 	DNS          []DNS
@@ -131,6 +132,12 @@ type Certificates struct {
 	OnDemandMiB    int           // disk space for what mode on_demand keeps
 }
 
+// Sites is where the operator's part of virtual hosts is.
+type Sites struct {
+	TemplatesDir string // templates that take the place of tlsfleet's own
+	SnippetsDir  string // files that sites name
+}
+
 // Reload is the pace of nginx reloads.
 type Reload struct {
 	Splay       time.Duration // upper bound of the random delay
@@ -188,7 +195,8 @@ func Default() Config {
 			KeepReplaced:   time.Minute,
 			OnDemandMiB:    256,
 		},
-		ACME: ACME{HTTP01: HTTP01Stateless, ChallengeAddress: "127.0.0.1:9182", Parallel: 32, Preflight: true, HTTPPort: 80},
+		Sites: Sites{TemplatesDir: "/etc/tlsfleet/templates", SnippetsDir: "/etc/tlsfleet/snippets"},
+		ACME:  ACME{HTTP01: HTTP01Stateless, ChallengeAddress: "127.0.0.1:9182", Parallel: 32, Preflight: true, HTTPPort: 80},
 		Reload: Reload{
 			Splay:       5 * time.Second,
 			Quiet:       500 * time.Millisecond,

@@ -28,6 +28,10 @@ func layout(c *Config) []block {
 		{"nginx", nginxLayout(&c.Nginx)},
 		{"ticket", ticketLayout(&c.Ticket)},
 		{"certificates", certificatesLayout(&c.Certificates)},
+		{"sites", []attribute{
+			required("templates_dir", &c.Sites.TemplatesDir, isPath),
+			required("snippets_dir", &c.Sites.SnippetsDir, isNginxPath),
+		}},
 		{"acme", acmeLayout(&c.ACME)},
 		{"reload", []attribute{
 			span("splay", &c.Reload.Splay, 0, time.Hour),

@@ -161,6 +161,10 @@ certificates {
   gateway_group = "h"
   on_demand_mib = 12
 }
+sites {
+  templates_dir = "/st"
+  snippets_dir = "/sn"
+}
 acme {
   http01 = "agent"
   challenge_address = "127.0.0.1:2"
@@ -258,6 +262,7 @@ log {
 		Ticket: Ticket{RotateEvery: 24 * time.Hour, SessionTimeout: 3 * time.Hour, Policy: PolicyProceed,
 			Deadline: 5 * time.Second, AcceptEventKeys: true},
 		Certificates: Certificates{CertVariable, NamesOpen, []string{"444 ssl"}, "/i", "g", 7, 9 * time.Second, "/g.sock", "h", 12},
+		Sites:        Sites{"/st", "/sn"},
 		ACME:         ACME{HTTP01Agent, "127.0.0.1:2", []string{"80", "[::]:80"}, 3, false, true, "[::1]:53", 8080, []string{"mailto:a@b.test"}, "/d.sock", "blog"},
 		CAs: []CA{defaultCAOf("one", "https://ca.test/dir"), {"two", "https://two.test", "https://staging.two.test", "/roots", "kid", "/mac",
 			Limit{7, time.Minute}, Limit{}, Limit{1, day}, Limit{2, time.Hour}}},

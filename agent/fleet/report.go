@@ -61,13 +61,14 @@ type Report struct {
 	Version      string          `json:"version"`       // of tlsfleet
 	NginxVersion string          `json:"nginx_version"` // "1.22.1"; empty if unknown
 	Mode         Mode            `json:"mode"`
-	Seen         uint64          `json:"seen"`      // highest ring epoch read from KV and accepted
-	Applied      uint64          `json:"applied"`   // ring epoch in the active release; 0 in mode per-host
-	Ring         string          `json:"ring"`      // Ring.Digest of the ring applied; empty in mode per-host
-	Proved       uint64          `json:"proved"`    // ring epoch proved by handshake on every listener; 0 if none
-	Release      uint64          `json:"release"`   // active release
-	Inventory    uint64          `json:"inventory"` // epoch of the certificate inventory followed
-	Names        int             `json:"names"`     // names with a certificate on this node
+	Seen         uint64          `json:"seen"`            // highest ring epoch read from KV and accepted
+	Applied      uint64          `json:"applied"`         // ring epoch in the active release; 0 in mode per-host
+	Ring         string          `json:"ring"`            // Ring.Digest of the ring applied; empty in mode per-host
+	Proved       uint64          `json:"proved"`          // ring epoch proved by handshake on every listener; 0 if none
+	Release      uint64          `json:"release"`         // active release
+	Inventory    uint64          `json:"inventory"`       // epoch of the certificate inventory followed
+	Names        int             `json:"names"`           // names with a certificate on this node
+	Sites        uint64          `json:"sites,omitempty"` // epoch of the sites that nginx serves, but for those that were left out
 	Reload       Reload          `json:"reload"`
 	Resumption   Resumption      `json:"resumption,omitzero"`
 	Listeners    []ListenerProof `json:"listeners,omitempty"`

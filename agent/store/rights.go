@@ -38,6 +38,7 @@ type Holder struct {
 	Node       string   // of tlsfleet; not for RoleOperator
 	ConsulNode string   // the Consul agent's that Node talks to; empty: Node
 	Events     []string // names of Consul events that agents act on
+	Services   []string // in Consul's catalog, that sites have backends from
 }
 
 // Check refuses a holder whose rights would be those of somebody else.
@@ -48,6 +49,11 @@ func (h Holder) Check() error {
 	err := named("fleet", h.Fleet)
 	if h.Role != RoleOperator {
 		err = errors.Join(err, named("node", h.Node), named("Consul node", cmp.Or(h.ConsulNode, h.Node)))
+	}
+	for _, name := range h.Services {
+		if name == "" || len(name) > 128 {
+			err = errors.Join(err, fmt.Errorf("service %.140q: %w", name, fleet.ErrName))
+		}
 	}
 	return err
 }
@@ -64,11 +70,11 @@ func named(what, name string) error {
 func (h Holder) Rights() []Right {
 	switch h.Role {
 	case RoleLeader:
-		return slices.Concat(h.own(), h.leading())
+		return slices.Concat(h.own(), h.leading(), h.backends())
 	case RoleOperator:
 		return h.operating()
 	default:
-		return slices.Concat(h.own(), h.following())
+		return slices.Concat(h.own(), h.following(), h.backends())
 	}
 }
 
@@ -102,6 +108,19 @@ func (h Holder) following() []Right {
 		h.keys(sitesPath, "read"),
 		{"node", cmp.Or(h.ConsulNode, h.Node), false, "read"},
 	}
+}
+
+// backends is what an agent needs to see the instances of services, each of
+// which Consul hides from who may not read its node.
+func (h Holder) backends() []Right {
+	var rights []Right
+	for _, name := range h.Services {
+		rights = append(rights, Right{"service", name, false, "read"})
+	}
+	if h.Role == RoleAgent && len(rights) > 0 {
+		rights = append(rights, Right{"node", "", true, "read"})
+	}
+	return rights
 }
 
 // leading is what an agent needs that may lead, beside own.

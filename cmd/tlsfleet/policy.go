@@ -21,6 +21,7 @@ func policyCommand() *cli.Command {
 		return []cli.Flag{
 			&cli.StringFlag{Name: "node", Usage: "`NAME` of the node; without it that of the configuration"},
 			&cli.StringFlag{Name: "consul-node", Usage: "`NAME` of the node's Consul agent, where it is another"},
+			&cli.StringSliceFlag{Name: "service", Usage: "`NAME` of a service that sites have backends from; may be repeated"},
 		}
 	}
 	return &cli.Command{
@@ -57,7 +58,7 @@ func printPolicy(c *cli.Context, role string) error {
 			node = cfg.Node
 		}
 	}
-	p, err := agent.PolicyFor(role, fleet, node, c.String("consul-node"))
+	p, err := agent.PolicyFor(role, fleet, node, c.String("consul-node"), c.StringSlice("service")...)
 	if err != nil {
 		return usageError{err, "start names with a letter or digit and keep to those and '.', '_', '-'"}
 	}

@@ -1,0 +1,126 @@
+package renderer
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+	"github.com/tlsfleet/tlsfleet/templates"
+)
+
+// sitesRig is a rig with a folder of snippets and a live certificate for a.test
+// and b.test.
+func sitesRig(t *testing.T) (*rig, func(hcl string) Release) {
+	t.Helper()
+	g := newRig(t, testkit.NginxOptions{})
+	dir := filepath.Join(g.nginx.Dir, "snippets")
+	cert, key := testkit.SelfSigned(t, "a.test", "b.test")
+	for _, name := range []string{"a.test", "b.test"} {
+		write(t, filepath.Join(g.cfg.liveDir(), name, fullchainFile), string(cert))
+		write(t, filepath.Join(g.cfg.liveDir(), name, privkeyFile), string(key))
+	}
+	address := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(testkit.FreePort(t, "127.0.0.1"))) }
+	tls, plain := address()+" ssl", address()
+	return g, func(hcl string) Release {
+		rel := ringRelease(newRing(t, 1))
+		rel.Sites = Sites{Epoch: 1, List: sitesOf(t, hcl), Listen: []string{tls}, HTTPListen: []string{plain}, SnippetsDir: dir}
+		return rel
+	}
+}
+
+func hclSite(id, name, more string) string {
+	return fmt.Sprintf("site %q {\nserver_names = [%q]\nbackends {\naddresses = [\"127.0.0.1:9\"]\n}\n%s\n}\n", id, name, more)
+}
+
+// TestApplyLeavesOutSitesThatNginxRefuses: each bad site goes, and the release
+// with the others is proved, mended as it was and comes again the same.
+func TestApplyLeavesOutSitesThatNginxRefuses(t *testing.T) {
+	g, release := sitesRig(t)
+	g.nginx.Start(t)
+	write(t, filepath.Join(g.nginx.Dir, "snippets", "bad.conf"), "\nno_such_directive on;\n")
+	write(t, filepath.Join(g.nginx.Dir, "snippets", "ca.pem"), "no certificate\n")
+	rel := release(hclSite("a", "a.test", "") + hclSite("b", "b.test", `snippets = ["bad.conf"]`) + hclSite("c", "c.test", "") +
+		hclSite("d", "b.test", `snippets = ["missing.conf"]`) + hclSite("e", "b.test", "listen = [\"192.0.2.77:443\"]") +
+		hclSite("f", "b.test", "listen = [\"127.0.0.1:"+strconv.Itoa(testkit.FreePort(t, "127.0.0.1"))+"\"]\nclient_certificates {\nca = \"ca.pem\"\n}"))
+	g.mustProve(t, rel)
+	made := g.active(t).Sites
+	for id, want := range map[string]string{"b": "bad.conf:2", "c": "no certificate", "d": "missing.conf", "e": "192.0.2.77:443", "f": "ca.pem"} {
+		if !strings.Contains(made.Left[id], want) {
+			t.Errorf("site %s is left out for %q, want %s named", id, made.Left[id], want)
+		}
+	}
+	if made.Served != 1 || made.Left["a"] != "" || len(made.Left) != 5 {
+		t.Errorf("sites = %+v, want a served alone", made)
+	}
+	input, err := g.SitesInput(rel, "1.22.1")
+	if err != nil || input.IsZero() {
+		t.Errorf("SitesInput() = %s, %v", input, err)
+	}
+
+	file := filepath.Join(g.cfg.currentDir(), templates.SiteFile("a"))
+	text := read(t, file)
+	if edits, err := g.CheckRelease(); err != nil || len(edits) != 0 {
+		t.Fatalf("CheckRelease() = %v, %v, want nothing", edits, err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if edits, err := g.CheckRelease(); err != nil || len(edits) != 1 {
+		t.Fatalf("CheckRelease() = %v, %v, want the file that is gone", edits, err)
+	}
+	if err := g.MendRelease(g.active(t)); err != nil {
+		t.Fatalf("MendRelease() = %v", err)
+	}
+	if got := read(t, file); got != text {
+		t.Errorf("mended file = %s, want %s", got, text)
+	}
+
+	kept := ringRelease(newRing(t, 2))
+	kept.Sites.Keep = true
+	g.mustProve(t, kept)
+	if got := g.active(t); got.Epoch != 2 || got.Sites.Served != 1 || got.Sites.Input != made.Input {
+		t.Errorf("active = %+v, want ring 2 with the sites before", got)
+	}
+}
+
+// TestTemplateKeepsSites: whatever an operator's template has wrong, the sites
+// stay, and a new ring is applied all the same.
+func TestTemplateKeepsSites(t *testing.T) {
+	g, release := sitesRig(t)
+	g.nginx.Start(t)
+	g.mustProve(t, release(hclSite("a", "a.test", "")))
+	want := read(t, filepath.Join(g.cfg.currentDir(), templates.SiteFile("a")))
+	for name, text := range map[string]string{
+		"a missing field":     "{{.NoSuchField}}",
+		"no end":              "{{range .Names}}",
+		"no end of a loop":    `{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`,
+		"not a configuration": "server {",
+		"refused by nginx":    "server { no_such_directive on; }",
+		"other names":         "server { listen 127.0.0.1:1 ssl; server_name evil.test; }",
+		"of a later tlsfleet": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			rel := release(hclSite("a", "a.test", ""))
+			rel.Sites.Template = SiteSource{File: "/t/site.conf", Text: []byte(text)}
+			if text == "" {
+				rel.Sites.Template.Err = os.ErrPermission
+			}
+			if o := g.apply(t, rel); o.Reload.Result != fleet.ReloadOK {
+				t.Fatalf("Apply() = %+v, want ok", o)
+			}
+			made := g.active(t).Sites
+			if !strings.Contains(made.Kept, "site") || made.Served != 1 {
+				t.Errorf("sites = %+v, want those before and why", made)
+			}
+			if got := read(t, filepath.Join(g.cfg.currentDir(), templates.SiteFile("a"))); got != want {
+				t.Errorf("site = %s, want %s", got, want)
+			}
+		})
+	}
+}
