@@ -16,6 +16,7 @@ version = $(shell awk '$$1 == "$(2)" { print substr($$2, 2) }' e2e/tools/$(1)/go
 CONSUL := $(CACHE)/consul-$(call version,consul,github.com/hashicorp/consul)/consul
 PEBBLE := $(CACHE)/pebble-$(call version,pebble,github.com/letsencrypt/pebble/v2)/pebble
 CHALLTESTSRV := $(dir $(PEBBLE))pebble-challtestsrv
+VERSITYGW := $(CACHE)/versitygw-$(call version,versitygw,github.com/versity/versitygw)/versitygw
 TEMPLATE := $(CACHE)/consul-template-$(call version,consul-template,github.com/hashicorp/consul-template)/consul-template
 NFPM := $(CACHE)/nfpm-$(call version,nfpm,github.com/goreleaser/nfpm/v2)/nfpm
 LINT := $(CACHE)/golangci-lint-$(call version,golangci-lint,github.com/golangci/golangci-lint/v2)/golangci-lint
@@ -41,13 +42,16 @@ deps: ## install nginx and what else the tests need by apt, if it is missing
 	@.ci/deps
 
 .PHONY: tools
-tools: $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(TEMPLATE) $(NFPM) $(LINT) ## build Consul, Pebble, consul-template, nfpm and golangci-lint into the user's cache folder
+tools: $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(VERSITYGW) $(TEMPLATE) $(NFPM) $(LINT) ## build Consul, Pebble, versitygw, consul-template, nfpm and golangci-lint into the user's cache folder
 
 $(CONSUL):
 	$(call build_tool,consul,github.com/hashicorp/consul)
 
 $(PEBBLE) $(CHALLTESTSRV):
 	$(call build_tool,pebble,github.com/letsencrypt/pebble/v2/cmd/$(@F))
+
+$(VERSITYGW):
+	$(call build_tool,versitygw,github.com/versity/versitygw/cmd/versitygw)
 
 $(TEMPLATE):
 	$(call build_tool,consul-template,github.com/hashicorp/consul-template)
@@ -59,7 +63,7 @@ $(LINT):
 	$(call build_tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
 
 .PHONY: test
-test: deps deps-packages build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(TEMPLATE) $(NFPM) ## run all tests of both modules on real Consul and nginx
+test: deps deps-packages build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(VERSITYGW) $(TEMPLATE) $(NFPM) ## run all tests of both modules on real Consul and nginx
 	go test -race -timeout $(TIMEOUT) ./...
 	cd e2e && go test -race -timeout $(TIMEOUT) ./...
 

@@ -88,6 +88,10 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	if err != nil {
 		o.Log.Warn("certificates in quarantine forgotten, trying them again", "err", err)
 	}
+	kept, err := openArchives(cfg, st, probs, o.Log.Named("archive"))
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
 	m := metrics.New()
 	v := &view{node: cfg.Node, version: o.Version, problems: probs, changed: reportWake.give}
 	a := &Agent{
@@ -111,9 +115,10 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), maxShare: cfg.Reload.MaxShare, wake: leadWake,
 			tidy:    &tidy{log: o.Log.Named("leader"), store: st},
 			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell, attempted: m.Attempted, now: time.Now},
-			notices: tell,
+			notices: tell, archives: kept,
 		},
 	}
+	a.lead.issue.journaled, a.lead.seen.lags = kept.changed, kept.lags
 	a.lead.issue.seen = &a.lead.seen
 	a.follower.reloaded, a.follower.splayed = m.Reloaded, m.Splayed
 	a.follower.slots = &slots{
@@ -156,8 +161,11 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	return a, nil
 }
 
-// Close releases the node's folders.
-func (a *Agent) Close() error { return a.renderer.Close() }
+// Close releases the node's folders and the archives.
+func (a *Agent) Close() error {
+	a.lead.archives.close()
+	return a.renderer.Close()
+}
 
 // FollowCertificates is the part of Run that keeps the files of certificates on
 // the fleet's inventory, without the others: nothing is reported, and nginx is

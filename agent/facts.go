@@ -29,6 +29,8 @@ type leading struct {
 	fleet    *metrics.Leading // nil: not leading
 	issuance map[issuance.State]int
 	budget   *metrics.Budget
+
+	lags func() []metrics.Archive // nil: there are no archives
 }
 
 // looked notes what the leader has read.
@@ -104,6 +106,9 @@ func (l *leading) get() *metrics.Leading {
 	f.Issuance = map[string]int{}
 	for state, n := range l.issuance {
 		f.Issuance[string(state)] = n
+	}
+	if l.lags != nil {
+		f.Archives = l.lags()
 	}
 	if l.budget != nil {
 		f.Budgets = []metrics.Budget{*l.budget}

@@ -41,6 +41,7 @@ type issue struct {
 
 	seen      *leading
 	attempted func(outcome string) // told how each attempt ended
+	journaled func(ids ...string)  // told which items may have changed; nil: nobody asks
 }
 
 // issueRetry is the usual rules.retry.
@@ -57,7 +58,7 @@ func (i *issue) Run(ctx context.Context, session string) {
 		if ctx.Err() != nil || errors.Is(err, store.ErrFenced) {
 			return
 		}
-		if errors.Is(err, errClock) {
+		if errors.Is(err, errClock) || errors.Is(err, errReread) {
 			i.log.Warn("beginning anew", "err", err)
 			continue
 		}

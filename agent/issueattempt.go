@@ -270,7 +270,7 @@ func (t *term) put(ctx context.Context, o outcome, step func(now time.Time) (iss
 		err = errRemoved
 	}
 	if err == nil {
-		err = t.store.PutItems(ctx, []issuance.Item{it}, t.session)
+		err = t.putItems(ctx, []issuance.Item{it})
 	}
 	if err != nil {
 		o.err = err

@@ -15,16 +15,25 @@ import (
 // Doing a request twice, because its deletion was lost, does nothing more.
 func (t *term) intake(ctx context.Context, queue []store.QueuedRequest) error {
 	var done []string
+	var again error
 	for _, q := range queue {
 		if q.Err != nil {
 			t.log.Error("request refused", "id", q.ID, "err", q.Err)
+		} else if q.Request.Do == issuance.Reread {
+			again = errReread
 		} else if err := t.carryOut(ctx, q.Request); err != nil {
 			return err
 		}
 		done = append(done, q.ID)
 	}
-	return t.store.DropRequests(ctx, done, t.session)
+	if err := t.store.DropRequests(ctx, done, t.session); err != nil {
+		return err
+	}
+	return again
 }
+
+// errReread means that account and journal are others than those that were read.
+var errReread = errors.New("the fleet was put back from a copy")
 
 func (t *term) carryOut(ctx context.Context, r issuance.Request) error {
 	t.log.Info("request", "do", string(r.Do), "certificates", len(r.Wishes), "first", r.Wishes[0].Names[0], "by", r.By)
@@ -70,7 +79,7 @@ func (t *term) add(ctx context.Context, r issuance.Request) error {
 		}
 		items = append(items, it)
 	}
-	if err := t.store.PutItems(ctx, items, t.session); err != nil {
+	if err := t.putItems(ctx, items); err != nil {
 		return err
 	}
 	for _, it := range items {
@@ -101,7 +110,7 @@ func (t *term) again(ctx context.Context, r issuance.Request, step func(issuance
 			items = append(items, next)
 		}
 	}
-	if err := t.store.PutItems(ctx, items, t.session); err != nil {
+	if err := t.putItems(ctx, items); err != nil {
 		return err
 	}
 	for _, it := range items {
@@ -168,7 +177,7 @@ func (t *term) end(ctx context.Context, items []issuance.Item, do issuance.Verb)
 			return err
 		}
 	}
-	return t.store.DropItems(ctx, ids, t.session)
+	return t.dropItems(ctx, ids)
 }
 
 // named are the items that a request names, by any of their names.

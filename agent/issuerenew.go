@@ -100,7 +100,7 @@ func (t *term) looked(ctx context.Context, o outcome) error {
 		t.log.Debug("no renewal window", "names", it.String(), "next", wait, "err", o.err)
 		t.checks.Set(id, now.Add(wait))
 	default:
-		if err := t.store.PutItems(ctx, []issuance.Item{o.item}, t.session); err != nil {
+		if err := t.putItems(ctx, []issuance.Item{o.item}); err != nil {
 			return err
 		}
 		delete(t.silent, id)

@@ -91,7 +91,7 @@ func (w *certWriter) write(ctx context.Context, batch []obtained) {
 		_, err = t.store.EditInventory(ctx, edit, t.session, nil)
 	}
 	if err == nil {
-		err = t.store.PutItems(ctx, items, t.session)
+		err = t.putItems(ctx, items)
 	}
 	if err != nil && len(batch) > 1 && ctx.Err() == nil && !errors.Is(err, store.ErrFenced) {
 		for i := range batch {
@@ -108,6 +108,28 @@ func (w *certWriter) write(ctx context.Context, batch []obtained) {
 			"took", time.Since(s.began).Round(time.Millisecond))
 		s.reply <- outcome{item: items[i]}
 	}
+}
+
+// putItems writes items of the journal, and tells those who copy it.
+func (t *term) putItems(ctx context.Context, items []issuance.Item) error {
+	err := t.store.PutItems(ctx, items, t.session)
+	if t.journaled != nil {
+		ids := make([]string, len(items))
+		for i, it := range items {
+			ids[i] = it.ID()
+		}
+		t.journaled(ids...) // after an error some may have been written
+	}
+	return err
+}
+
+// dropItems is putItems for items that are deleted.
+func (t *term) dropItems(ctx context.Context, ids []string) error {
+	err := t.store.DropItems(ctx, ids, t.session)
+	if t.journaled != nil {
+		t.journaled(ids...)
+	}
+	return err
 }
 
 // finished is an item with its certificate, and the certificate as it is put

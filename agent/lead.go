@@ -47,6 +47,7 @@ type lead struct {
 	tidy     *tidy
 	issue    *issue
 	notices  notices
+	archives *archives
 
 	seen leading
 
@@ -78,6 +79,7 @@ func (l *lead) Run(ctx context.Context, session string) error {
 	}()
 	var beside sync.WaitGroup
 	beside.Go(func() { l.tidy.Run(ctx, session) })
+	beside.Go(func() { l.archives.Run(ctx) })
 	beside.Go(func() { l.issue.Run(ctx, session) })
 	beside.Go(func() { l.notices.expiring(ctx, l.store, l.log) })
 	defer func() {

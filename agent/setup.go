@@ -61,6 +61,9 @@ func secretFiles(cfg config.Config) []string {
 		for _, d := range cfg.DNS {
 			files = append(files, d.Files()...)
 		}
+		for _, a := range cfg.Archives {
+			files = append(files, a.AccessKeyFile, a.SecretKeyFile, a.CAFile, a.DSNFile)
+		}
 	}
 	return slices.DeleteFunc(files, func(file string) bool { return file == "" })
 }

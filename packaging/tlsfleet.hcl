@@ -261,6 +261,29 @@ acme {
 # kinds: certificate.issued, .renewed, .failed, .parked, .expiring, node.problem.
 # A webhook on an address that is not public needs allow_private = true.
 
+# Copies of the fleet outside Consul, which the leader keeps up to date: certificates,
+# ACME account and journal, sealed as they are in Consul. tlsfleet restore-fleet puts
+# them back (docs/operations.md, "Copies outside Consul"). Any number of them, the
+# same on every host that may lead:
+#
+#   archive "disk" {
+#     directory = "/var/backups/tlsfleet"
+#   }
+#   archive "offsite" {
+#     endpoint = "s3.example.org"        # host or host:port, by HTTPS
+#     bucket = "backups"
+#     prefix = "tlsfleet/edge"           # default: the name of the fleet
+#     region = "eu-central-1"
+#     access_key_file = "/etc/tlsfleet/s3.id"
+#     secret_key_file = "/etc/tlsfleet/s3.key"
+#   }
+#   archive "database" {
+#     dsn_file = "/etc/tlsfleet/postgres.dsn"  # host=... dbname=... user=... password=...
+#   }
+#
+# With S3, ca_file names the roots of an endpoint of your own; insecure = true is for
+# one on loopback without TLS. Files with secrets are readable by their owner only.
+
 # The pace of nginx reloads. The first four may be "0s".
 reload {
   # Upper bound of the random delay before a reload.

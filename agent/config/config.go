@@ -33,6 +33,7 @@ type Config struct {
 	CAs          []CA // in the order of the file
 	DNS          []DNS
 	Notify       []Notify
+	Archives     []Archive
 	Reload       Reload
 	Leader       Leader
 	HTTP         HTTP

@@ -83,6 +83,9 @@ func (r *reader) file(body *hclsyntax.Body) {
 		case "notify":
 			r.notify(hb.Labels, line, read)
 			continue
+		case "archive":
+			r.archive(hb.Labels, line, read)
+			continue
 		}
 		b, ok := known[hb.Type]
 		first, twice := r.lines[hb.Type]

@@ -18,6 +18,9 @@ const (
 	Forget Verb = "forget" // no more renewals; the certificate stays
 	Retry  Verb = "retry"
 	Renew  Verb = "renew" // now, whatever the CA has suggested
+
+	// Reread asks for no names: account and journal were put back from a copy.
+	Reread Verb = "reread"
 )
 
 // MaxWishes is how many certificates one request asks for at most; more are
@@ -85,9 +88,11 @@ func DecodeRequest(b []byte) (Request, error) {
 
 func (r Request) check() error {
 	switch {
-	case !slices.Contains([]Verb{Add, Remove, Forget, Retry, Renew}, r.Do):
+	case !slices.Contains([]Verb{Add, Remove, Forget, Retry, Renew, Reread}, r.Do):
 		return fmt.Errorf("%w: unknown verb %q", ErrItem, r.Do)
-	case len(r.Wishes) == 0 || len(r.Wishes) > MaxWishes:
+	case r.Do == Reread && r.Wishes != nil:
+		return fmt.Errorf("%w: names in a request without any", ErrItem)
+	case r.Do != Reread && len(r.Wishes) == 0 || len(r.Wishes) > MaxWishes:
 		return fmt.Errorf("%w: %d certificates, want 1 to %d", ErrItem, len(r.Wishes), MaxWishes)
 	case len(r.By) > 200 || !printable(r.By):
 		return fmt.Errorf("%w: %.200q is no name of who asks", ErrItem, r.By)

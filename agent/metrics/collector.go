@@ -16,28 +16,30 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	buildInfo    = gauge("build_info", "Versions of tlsfleet and of the nginx beside it.", "version", "nginx_version")
-	contact      = gauge("consul_contact_timestamp_seconds", "When Consul was last reached.")
-	seenEpoch    = gauge("ring_seen_epoch", "Highest epoch of the ring of ticket keys that was read from Consul and accepted.")
-	appliedEpoch = gauge("ring_applied_epoch", "Epoch of the ring in the active release; 0 with keys of nginx's own.")
-	provedEpoch  = gauge("ring_proved_epoch", "Epoch of the ring that handshakes have shown on every TLS listen socket; 0 for none.")
-	ringChanged  = gauge("ring_changed_timestamp_seconds", "When the ring in the active release was made.")
-	keyPromoted  = gauge("ring_key_promoted_timestamp_seconds", "Since when the current ticket key seals.")
-	ringKeys     = gauge("ring_keys", "Ticket keys in the active release, by role.", "role")
-	perHost      = gauge("ring_per_host", "1 if nginx seals with keys of its own, which no other node opens.")
-	release      = gauge("release", "Number of the active release.")
-	lastReload   = gauge("reload_last_timestamp_seconds", "When the last release was carried out, by result.", "result")
-	problems     = gauge("problems", "Problems on this node now, by code.", "code", "severity")
-	inventory    = gauge("inventory_epoch", "Epoch of the inventory of certificates that is followed.")
-	names        = gauge("certificates", "Names with a certificate on this node.")
-	pending      = gauge("certificates_pending", "Names whose wanted certificate is not in place on this node yet.")
-	expiring     = gauge("certificates_expiring", "Certificates in the inventory that end within a time; 0d: that have ended.", "within")
-	notAfter     = gauge("certificate_not_after_timestamp_seconds", "End of a certificate, of those that end first.", "name")
-	leads        = gauge("leader", "1 if this node leads the fleet.")
-	nodes        = gauge("nodes", "Nodes of the fleet, as its leader sees them.", "state")
-	items        = gauge("issuance_certificates", "Certificates obtained by ACME, by state, as the leader sees them.", "state")
-	ordersLeft   = gauge("ca_orders_left", "New orders that the CA's limit allows now, as the leader sees it; none if it has no limit.", "ca")
-	held         = gauge("ca_held_until_timestamp_seconds", "Until when no order is placed because the CA has said so.", "ca")
+	buildInfo      = gauge("build_info", "Versions of tlsfleet and of the nginx beside it.", "version", "nginx_version")
+	contact        = gauge("consul_contact_timestamp_seconds", "When Consul was last reached.")
+	seenEpoch      = gauge("ring_seen_epoch", "Highest epoch of the ring of ticket keys that was read from Consul and accepted.")
+	appliedEpoch   = gauge("ring_applied_epoch", "Epoch of the ring in the active release; 0 with keys of nginx's own.")
+	provedEpoch    = gauge("ring_proved_epoch", "Epoch of the ring that handshakes have shown on every TLS listen socket; 0 for none.")
+	ringChanged    = gauge("ring_changed_timestamp_seconds", "When the ring in the active release was made.")
+	keyPromoted    = gauge("ring_key_promoted_timestamp_seconds", "Since when the current ticket key seals.")
+	ringKeys       = gauge("ring_keys", "Ticket keys in the active release, by role.", "role")
+	perHost        = gauge("ring_per_host", "1 if nginx seals with keys of its own, which no other node opens.")
+	release        = gauge("release", "Number of the active release.")
+	lastReload     = gauge("reload_last_timestamp_seconds", "When the last release was carried out, by result.", "result")
+	problems       = gauge("problems", "Problems on this node now, by code.", "code", "severity")
+	inventory      = gauge("inventory_epoch", "Epoch of the inventory of certificates that is followed.")
+	names          = gauge("certificates", "Names with a certificate on this node.")
+	pending        = gauge("certificates_pending", "Names whose wanted certificate is not in place on this node yet.")
+	expiring       = gauge("certificates_expiring", "Certificates in the inventory that end within a time; 0d: that have ended.", "within")
+	notAfter       = gauge("certificate_not_after_timestamp_seconds", "End of a certificate, of those that end first.", "name")
+	leads          = gauge("leader", "1 if this node leads the fleet.")
+	nodes          = gauge("nodes", "Nodes of the fleet, as its leader sees them.", "state")
+	items          = gauge("issuance_certificates", "Certificates obtained by ACME, by state, as the leader sees them.", "state")
+	archivePending = gauge("archive_pending_objects", "Objects known to wait for their copy in an archive, as the leader sees it.", "archive")
+	ordersLeft     = gauge("ca_orders_left", "New orders that the CA's limit allows now, as the leader sees it; none if it has no limit.", "ca")
+	archiveLag     = gauge("archive_lag_seconds", "For how long a change has not been copied to an archive, as the leader sees it; 0 if all is copied.", "archive")
+	held           = gauge("ca_held_until_timestamp_seconds", "Until when no order is placed because the CA has said so.", "ca")
 )
 
 // Describe sends nothing: what is there depends on the facts.
@@ -120,6 +122,10 @@ func (s sender) leading(l *Leading) {
 	s.put(nodes, float64(l.Alive), "alive")
 	for state, n := range l.Issuance {
 		s.put(items, float64(n), state)
+	}
+	for _, a := range l.Archives {
+		s.put(archiveLag, a.Lag.Seconds(), a.Name)
+		s.put(archivePending, float64(a.Pending), a.Name)
 	}
 	for _, b := range l.Budgets {
 		if b.Left >= 0 {

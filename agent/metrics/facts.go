@@ -44,6 +44,14 @@ type Leading struct {
 	Alive    int            // of all nodes, those with a passing check
 	Issuance map[string]int // certificates obtained by ACME, by state
 	Budgets  []Budget
+	Archives []Archive
+}
+
+// Archive is a copy of the fleet outside Consul.
+type Archive struct {
+	Name    string
+	Lag     time.Duration // for how long a change has not been copied; 0: none
+	Pending int           // objects known to wait
 }
 
 // Budget is what a CA still allows.

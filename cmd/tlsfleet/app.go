@@ -99,6 +99,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			statusCommand(),
 			eventCommand(),
 			restoreCommand(),
+			backupCommand(),
+			restoreFleetCommand(),
 			keyringCommand(),
 			policyCommand(),
 			doctorCommand(),

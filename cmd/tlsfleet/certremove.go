@@ -82,6 +82,15 @@ func confirmRemoval(c *cli.Context, r agent.CertificateRemoval) (bool, error) {
 
 // confirm asks on the terminal. No is a decision, not a failure.
 func confirm(c *cli.Context, lines []string, question string) (bool, error) {
+	yes, err := ask(c, lines, question)
+	if err == nil && !yes {
+		err = printLines(c.App.ErrWriter, "nothing was removed")
+	}
+	return yes, err
+}
+
+// ask asks on the terminal; anything but yes is no.
+func ask(c *cli.Context, lines []string, question string) (bool, error) {
 	if err := printLines(c.App.ErrWriter, lines...); err != nil {
 		return false, err
 	}
@@ -93,10 +102,7 @@ func confirm(c *cli.Context, lines []string, question string) (bool, error) {
 		return false, fmt.Errorf("read answer: %w", err)
 	}
 	answer = strings.ToLower(strings.TrimSpace(answer))
-	if answer != "y" && answer != "yes" {
-		return false, printLines(c.App.ErrWriter, "nothing was removed")
-	}
-	return true, nil
+	return answer == "y" || answer == "yes", nil
 }
 
 // most cuts a list for people.

@@ -1,0 +1,197 @@
+package archive_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/archive"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+)
+
+// behave tries what every kind of archive promises.
+func behave(t *testing.T, a archive.Archive) {
+	t.Helper()
+	ctx := t.Context()
+	if _, err := a.Get(ctx, "manifest"); !errors.Is(err, archive.ErrMissing) {
+		t.Fatalf("Get() from an empty archive = %v, want %v", err, archive.ErrMissing)
+	}
+	large := bytes.Repeat([]byte{0, 0xff, 7}, 200_000)
+	for _, o := range []struct {
+		name string
+		data []byte
+	}{{"manifest", []byte("one")}, {"bundles/ab", large}, {"bundles/ac", []byte{}}, {"issuance/ab/x.1", []byte("i")}, {"manifest", []byte("two")}} {
+		if err := a.Put(ctx, o.name, o.data); err != nil {
+			t.Fatalf("Put(%s) = %v", o.name, err)
+		}
+		if got, err := a.Get(ctx, o.name); err != nil || !bytes.Equal(got, o.data) {
+			t.Fatalf("Get(%s) = %d bytes, %v, want %d", o.name, len(got), err, len(o.data))
+		}
+	}
+	list := func(prefix string) []string {
+		t.Helper()
+		var names []string
+		err := a.List(ctx, prefix, func(o archive.Object) {
+			if age := time.Since(o.Modified); age < -time.Minute || age > time.Minute {
+				t.Errorf("List() says that %s was modified at %s", o.Name, o.Modified)
+			}
+			names = append(names, o.Name)
+		})
+		if err != nil {
+			t.Fatalf("List(%q) = %v", prefix, err)
+		}
+		slices.Sort(names)
+		return names
+	}
+	if got, want := list("bundles/"), []string{"bundles/ab", "bundles/ac"}; !slices.Equal(got, want) {
+		t.Errorf("List(bundles/) = %q, want %q", got, want)
+	}
+	for range 2 {
+		if err := a.Delete(ctx, "bundles/ab"); err != nil {
+			t.Errorf("Delete() = %v", err)
+		}
+	}
+	if got, want := list(""), []string{"bundles/ac", "issuance/ab/x.1", "manifest"}; !slices.Equal(got, want) {
+		t.Errorf("List() = %q, want %q", got, want)
+	}
+	for _, name := range []string{"", "../x", "/x", "a//b", ".hidden", "a/./b", "a b", "a\x00", strings.Repeat("x", 301)} {
+		if err := a.Put(ctx, name, nil); !errors.Is(err, archive.ErrName) {
+			t.Errorf("Put(%q) = %v, want %v", name, err, archive.ErrName)
+		}
+	}
+	ended, end := context.WithCancel(ctx)
+	end()
+	if err := a.Put(ended, "late", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("Put() with an ended context = %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestDirectory(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "archive")
+	a := archive.Directory(dir)
+	behave(t, a)
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if want := map[bool]fs.FileMode{true: 0o700, false: 0o600}[entry.IsDir()]; err == nil && info.Mode().Perm() != want {
+			t.Errorf("mode of %s = %o, want %o", path, info.Mode().Perm(), want)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := archive.Directory(filepath.Join(t.TempDir(), "not", "mounted")).Put(t.Context(), "x", nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Put() into a folder without a parent = %v, want %v", err, fs.ErrNotExist)
+	}
+}
+
+func TestDirectoryFollowsNoLinkOut(t *testing.T) {
+	t.Parallel()
+	dir, outside := t.TempDir(), t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(dir, "bundles")); err != nil {
+		t.Fatal(err)
+	}
+	if err := archive.Directory(dir).Put(t.Context(), "bundles/x", []byte("x")); err == nil {
+		t.Error("Put() through a link out of the archive = nil, want an error")
+	}
+	if left, err := os.ReadDir(outside); err != nil || len(left) > 0 {
+		t.Errorf("outside there is %v, %v, want nothing", left, err)
+	}
+}
+
+func TestFileIsReadBackWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	var file bytes.Buffer
+	w := archive.NewWriter(&file)
+	for range 2 { // the second time is no second entry
+		for _, name := range []string{"bundles/a", "manifest"} {
+			if err := w.Put(t.Context(), name, []byte("the "+name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := archive.ReadFile(bytes.NewReader(file.Bytes()))
+	if err != nil || len(f) != 2 || string(f["manifest"]) != "the manifest" {
+		t.Fatalf("ReadFile() = %q, %v, want both objects", f, err)
+	}
+	for n := range 1548 { // to the last byte of the last object
+		f, err := archive.ReadFile(bytes.NewReader(file.Bytes()[:n]))
+		if err == nil && f["manifest"] != nil {
+			t.Fatalf("ReadFile() of the first %d of %d bytes = %q, want no manifest", n, file.Len(), f)
+		}
+	}
+}
+
+func TestManifest(t *testing.T) {
+	t.Parallel()
+	m := archive.Manifest{
+		Fleet: "edge", At: time.Unix(1700000000, 0).UTC(), Epoch: 9, Names: 3, Items: 2,
+		Records: map[string]archive.Digest{"meta": archive.DigestOf([]byte("m"))}, Lost: []fleet.Hash{{1}},
+	}
+	m.Shards[1023], m.Pages[255] = archive.DigestOf([]byte("s")), archive.DigestOf([]byte("p"))
+	plain, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := archive.Decode(plain)
+	if err != nil || got.Epoch != 9 || got.Shards != m.Shards || got.Pages != m.Pages || got.Records["meta"] != m.Records["meta"] || got.Lost[0] != m.Lost[0] {
+		t.Errorf("Decode() = %+v, %v, want %+v", got, err, m)
+	}
+	if len(plain) > 48<<10 {
+		t.Errorf("a manifest has %d bytes, want at most 48 KiB whatever the number of names", len(plain))
+	}
+	for name, bad := range map[string][]byte{
+		"cut": plain[:len(plain)-1], "empty": {}, "newer": bytes.Replace(plain, []byte(`"schema":1`), []byte(`"schema":2`), 1),
+		"short digests": bytes.Replace(plain, []byte(`"shards":"AAAA`), []byte(`"shards":"`), 1),
+	} {
+		if _, err := archive.Decode(bad); !errors.Is(err, archive.ErrManifest) {
+			t.Errorf("Decode(%s) = %v, want %v", name, err, archive.ErrManifest)
+		}
+	}
+	labelled := archive.Label("edge", []byte("sealed\nbytes"))
+	if got, err := archive.Unlabel("edge", labelled); err != nil || string(got) != "sealed\nbytes" {
+		t.Errorf("Unlabel() = %q, %v", got, err)
+	}
+	if _, err := archive.Unlabel("other", labelled); !errors.Is(err, archive.ErrForeign) {
+		t.Errorf("Unlabel() for another fleet = %v, want %v", err, archive.ErrForeign)
+	}
+	if _, err := archive.Unlabel("edge", []byte("junk")); !errors.Is(err, archive.ErrManifest) {
+		t.Errorf("Unlabel(junk) = %v, want %v", err, archive.ErrManifest)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	plain, err := archive.Manifest{Fleet: "edge"}.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(plain)
+	f.Add([]byte("{}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := archive.Decode(b)
+		if err != nil {
+			return
+		}
+		again, err := m.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := archive.Decode(again); err != nil {
+			t.Fatalf("Decode() of what was read = %v", err)
+		}
+	})
+}

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tlsfleet/tlsfleet/agent"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
+)
+
+// archiveSettings are one archive of each kind.
+func archiveSettings(t *testing.T) (names []string, _ Settings) {
+	t.Helper()
+	pg, s3 := testkit.Postgres(t), testkit.S3(t)
+	dir := t.TempDir()
+	secret := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return []string{"disk", "bucket", "database"}, Settings{
+		`archive "disk".directory`:         filepath.Join(dir, "disk"),
+		`archive "bucket".endpoint`:        s3.Endpoint,
+		`archive "bucket".bucket`:          s3.Bucket,
+		`archive "bucket".region`:          "us-east-1",
+		`archive "bucket".insecure`:        true,
+		`archive "bucket".access_key_file`: secret("access", s3.Access),
+		`archive "bucket".secret_key_file`: secret("secret", s3.Secret),
+		`archive "database".dsn_file`:      secret("dsn", pg.DSN),
+	}
+}
+
+// TestFleetOutlivesConsul takes all of Consul's state away, again and again, and
+// puts the fleet back from each kind of copy.
+func TestFleetOutlivesConsul(t *testing.T) {
+	t.Parallel()
+	archives, settings := archiveSettings(t)
+	a := newACMEFleet(t, FleetOptions{Settings: settings})
+	own := newCA(t)
+	for i, name := range []string{"shop.test", "blog.test"} {
+		a.leadTo(t, a.Nodes[i+1], name)
+	}
+	a.Add(t, "shop.test", "blog.test")
+	shop, blog := a.AwaitIssued(t, "shop.test", "", a.Nodes...), a.AwaitIssued(t, "blog.test", "", a.Nodes...)
+	imported := own.Issue(t, 90, "imported.test")
+	a.Import(t, imported)
+	a.AwaitServed(t, own, "imported.test", imported, a.Nodes...)
+	for _, name := range archives {
+		a.awaitCopied(t, name, 3, 2)
+	}
+	file := filepath.Join(t.TempDir(), "fleet.backup")
+	a.CLI(t, "backup", file).Want(t, 0)
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the backup is %v, %v, want mode 0600", info, err)
+	}
+	orders, releases := a.pebble.Counts(t).Orders, a.releases(t)
+	sources := [][]string{{file}}
+	for _, name := range archives {
+		sources = append(sources, []string{"--from", name})
+	}
+	comeBack := func(how string, source []string) {
+		t.Helper()
+		for _, n := range a.Nodes {
+			if w, err := n.Greet(t, a.ca, Hello{SNI: "shop.test"}); err != nil || w.Serial != shop.Serial {
+				t.Errorf("%s: %s serves shop.test with %s, %v, want %s all the time", how, n.Name, w.Serial, err, shop.Serial)
+			}
+		}
+		var done store.Restored
+		r := a.CLI(t, append([]string{"restore-fleet", "--yes", "--format", "json"}, source...)...).Want(t, 0)
+		if err := json.Unmarshal([]byte(r.Stdout), &done); err != nil || done.Names != 3 || done.Items != 2 {
+			t.Fatalf("%s: %s: %v, want 3 names and 2 items", how, r, err)
+		}
+		for _, n := range a.Nodes {
+			n.AwaitFollowed(t, done.Epoch, 3)
+		}
+		a.AwaitServed(t, own, "imported.test", imported, a.Nodes...)
+		for name, want := range map[string]string{"shop.test": shop.Serial, "blog.test": blog.Serial} {
+			if got := a.AwaitIssued(t, name, "", a.Nodes...); got.Serial != want {
+				t.Errorf("%s: %s is served with %s, want %s", how, name, got.Serial, want)
+			}
+		}
+		var answer struct{ Domains []agent.DomainStatus }
+		err := a.askJSON(t, &answer, "domain", "list")
+		if list := answer.Domains; err != nil || len(list) != 2 || list[0].Names[0] != "blog.test" || list[0].State != "issued" {
+			t.Errorf("%s: domain list = %+v, %v, want both issued", how, list, err)
+		}
+		if got := a.pebble.Counts(t).Orders; got != orders {
+			t.Errorf("%s: the CA has made %d orders, want %d as before", how, got, orders)
+		}
+		again := a.CLI(t, append([]string{"restore-fleet", "--yes"}, source...)...).Want(t, 1)
+		if !strings.Contains(again.Stderr, "newer") {
+			t.Errorf("%s: restore into the newer fleet: %s, want it refused", how, again)
+		}
+	}
+	for _, source := range sources {
+		a.ConsulCLI(t, "kv", "delete", "-recurse", a.path("")).Want(t, 0)
+		comeBack("KV deleted, from "+strings.Join(source, " "), source)
+	}
+	a.Consul.Stop(t)
+	a.Consul.Start(t) // in memory: it comes back with nothing
+	comeBack("all of Consul's state gone", sources[1])
+	for _, name := range archives {
+		a.awaitCopied(t, name, 3, 2)
+	}
+	if got := a.releases(t); fmt.Sprint(got) != fmt.Sprint(releases) {
+		t.Logf("releases and reloads = %v, were %v", got, releases)
+	}
+	a.CLI(t, "domain", "renew", "blog.test").Want(t, 0)
+	a.AwaitIssued(t, "blog.test", blog.Serial, a.Nodes...)
+	if got := a.pebble.Counts(t).Orders; got != orders+1 {
+		t.Errorf("the CA has made %d orders, want %d: one for the renewal", got, orders+1)
+	}
+}
+
+// awaitCopied waits until an archive has a whole copy with so many names and
+// certificates obtained by ACME.
+func (a *acmeFleet) awaitCopied(t *testing.T, archive string, names, items int) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "backup")
+	testkit.Eventually(t, issueTime, "the copy in "+archive, func() error {
+		r := a.CLI(t, "backup", "--from", archive, "--format", "json", file)
+		var info agent.CopyInfo
+		if err := json.Unmarshal([]byte(r.Stdout), &info); err != nil || info.Names != names || info.Items != items {
+			return fmt.Errorf("%s: %w", r, err)
+		}
+		return nil
+	})
+}
