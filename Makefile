@@ -123,6 +123,10 @@ bench-issue: deps $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) build ## measure how fast 
 bench-renew: deps $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) build ## measure how long a renewed certificate takes to be served by three nodes
 	cd e2e && go run ./bench/renew $(ARGS)
 
+.PHONY: bench-restore
+bench-restore: deps $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) build ## measure how long a fleet that has lost everything takes to have all its certificates back
+	cd e2e && go run ./bench/restore $(ARGS)
+
 .PHONY: bench-planner
 bench-planner: ## show whose turn it is under a CA's limits, in virtual time
 	cd e2e && go run ./bench/planner
