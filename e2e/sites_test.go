@@ -39,7 +39,7 @@ func TestSitesAreServedEverywhere(t *testing.T) {
 	for _, n := range f.Nodes {
 		load.Go(func() {
 			for ctx.Err() == nil {
-				if w, err := n.Greet(t, ca, Hello{SNI: "blog.test"}); err != nil || !strings.Contains(w.Answer, "backend ") {
+				if w, err := n.Greet(t, ca, Hello{SNI: "blog.test"}); err != nil || !strings.Contains(w.Answer, "backend ") { //nolint:contextcheck // it has that of the test
 					t.Errorf("request under load on %s = %.200q, %v", n.Name, w.Answer, err)
 					return
 				}
