@@ -77,7 +77,7 @@ func (c *Copies) copyConsul(ctx context.Context, file *archive.Writer) (archive.
 		}
 		err := x.pass(ctx, time.Now())
 		if err == nil && x.manifest.Epoch == 0 && x.manifest.Items == 0 {
-			return archive.Manifest{}, errors.New("Consul has neither certificates nor domains of it")
+			return archive.Manifest{}, errors.New("neither certificates nor domains of it are in Consul")
 		}
 		if !errors.Is(err, errMoved) || tries == copyTries {
 			return x.manifest, err

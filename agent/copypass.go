@@ -32,7 +32,7 @@ var (
 	// errMoved means that the inventory was changed while it was copied.
 	errMoved = errors.New("the inventory was changed meanwhile")
 	// errShrunk means that Consul has lost what the copy has.
-	errShrunk = errors.New("Consul has less than the copy, which stays as it is")
+	errShrunk = errors.New("less is in Consul than in the copy, which stays as it is")
 )
 
 // copier brings the copy in one archive to what is in Consul. Its work is that

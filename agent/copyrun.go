@@ -89,7 +89,7 @@ func (a *archives) Run(ctx context.Context) {
 func (a *archives) lags() []metrics.Archive {
 	list := make([]metrics.Archive, 0, len(a.list))
 	for _, c := range a.list {
-		lag, pending, _ := c.lag(time.Now())
+		lag, pending, _ := c.lag(time.Now()) //nolint:errcheck // why is a problem of its own
 		list = append(list, metrics.Archive{Name: c.name, Lag: lag, Pending: pending})
 	}
 	return list

@@ -33,11 +33,12 @@ const (
 )
 
 type postgres struct {
-	pool  *pgxpool.Pool
-	fleet string
+	config *pgxpool.Config
+	fleet  string
 
 	mu   sync.Mutex
-	made bool // the table is there
+	pool *pgxpool.Pool // nil before it is needed first
+	made bool          // the table is there
 }
 
 // Postgres is the archive of a fleet in a PostgreSQL database; dsn is a
@@ -45,24 +46,27 @@ type postgres struct {
 func Postgres(dsn fleet.Secret, fleetName string) (Archive, error) {
 	config, err := pgxpool.ParseConfig(string(dsn.Reveal()))
 	if err != nil {
-		return nil, errors.New("open PostgreSQL: the connection string cannot be read: write it as host=... dbname=... user=... password=... or as postgres://...")
+		return nil, errors.New("open PostgreSQL: the connection string cannot be read: write it as host=... dbname=... user=... password=... or as postgres://user@host/dbname")
 	}
 	config.MaxConns, config.MinConns = 8, 0
 	config.MaxConnIdleTime = time.Minute
 	config.ConnConfig.ConnectTimeout = 10 * time.Second
-	pool, err := pgxpool.NewWithConfig(context.Background(), config) //nolint:contextcheck // connections are made when they are needed
-	if err != nil {
-		return nil, errors.New("open PostgreSQL: the connection string cannot be used")
-	}
-	return &postgres{pool: pool, fleet: fleetName}, nil
+	return &postgres{config: config, fleet: fleetName}, nil
 }
 
-// table makes the table, once. Who may not make one may use one that is there.
+// table makes the pool of connections and the table, once. Who may not make one may use one that is there.
 func (p *postgres) table(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.made {
 		return nil
+	}
+	if p.pool == nil {
+		pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), p.config)
+		if err != nil {
+			return errors.New("open PostgreSQL: the connection string cannot be used") // the cause may show the password
+		}
+		p.pool = pool
 	}
 	var there bool
 	err := p.pool.QueryRow(ctx, `select to_regclass('tlsfleet_objects') is not null`).Scan(&there)
@@ -144,4 +148,10 @@ func (p *postgres) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
-func (p *postgres) Close() { p.pool.Close() }
+func (p *postgres) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pool != nil {
+		p.pool.Close()
+	}
+}

@@ -56,7 +56,7 @@ func Postgres(tb TB) *PostgresServer {
 		tb.Fatalf("start PostgreSQL: %v", err)
 	}
 	initdb := append(slices.Clone(as), postgresBinary(tb, "initdb"), "-D", data, "-U", "tester", "--pwfile", password, "--auth", "scram-sha-256", "--no-sync", "-E", "UTF8")
-	cmd := exec.Command(initdb[0], initdb[1:]...)
+	cmd := exec.CommandContext(context.Background(), initdb[0], initdb[1:]...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		tb.Fatalf("make database: %v\n%s", err, out)

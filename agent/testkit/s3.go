@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -76,7 +77,7 @@ func (s *S3Server) Start(tb TB) {
 		if !s.p.running() {
 			return s.p.ended()
 		}
-		conn, err := net.DialTimeout("tcp", s.Endpoint, time.Second)
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp", s.Endpoint)
 		if err != nil {
 			return err
 		}

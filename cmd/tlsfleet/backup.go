@@ -120,7 +120,8 @@ func restoreFleet(c *cli.Context) error {
 	if err != nil {
 		return explainCopy(err)
 	}
-	if err := copied.CheckVacant(c.Context); err != nil && !(c.Bool("force") && (errors.Is(err, store.ErrOccupied) || errors.Is(err, store.ErrNewer))) {
+	err = copied.CheckVacant(c.Context)
+	if taken := errors.Is(err, store.ErrOccupied) || errors.Is(err, store.ErrNewer); err != nil && (!taken || !c.Bool("force")) {
 		return explainCopy(err)
 	}
 	if !c.Bool("yes") {
