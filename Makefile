@@ -64,8 +64,8 @@ $(LINT):
 
 .PHONY: test
 test: deps deps-packages build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(VERSITYGW) $(TEMPLATE) $(NFPM) ## run all tests of both modules on real Consul and nginx
-	go test -race -timeout $(TIMEOUT) ./...
-	cd e2e && go test -race -timeout $(TIMEOUT) ./...
+	rc=0; go test -race -timeout $(TIMEOUT) ./... || rc=$$?; \
+	cd e2e; go test -race -timeout $(TIMEOUT) ./... || rc=$$?; exit $$rc
 
 .PHONY: deps-packages
 deps-packages: ## install lintian, rpm, rpmlint and systemd by apt, if they are missing
