@@ -133,7 +133,7 @@ func TestFleetUnderLeastPrivilege(t *testing.T) {
 	WantResumed(t, true, "after the next leader's rotation", tickets, a.Nodes...)
 	for _, n := range a.Nodes {
 		n.AwaitNoProblem(t)
-		if log := n.Agent.Log(); strings.Contains(log, "does not allow") || strings.Contains(log, "403") {
+		if log := n.Agent.Log(); strings.Contains(log, "does not allow") || strings.Contains(log, "code: 403") {
 			t.Errorf("agent of %s was denied something:\n%s", n.Name, log)
 		}
 	}

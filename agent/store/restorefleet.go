@@ -25,9 +25,9 @@ var (
 	ErrNewer = errors.New("the fleet in Consul is newer than the copy")
 )
 
-// epochLeap is by how much the inventory's epoch goes up at least when a fleet is
-// put back: nodes refuse what is older than what they follow, and the last changes
-// before Consul's state was lost may be in no copy and in no report.
+// epochLeap is by how much the inventory's epoch goes up when a fleet is put back
+// whose epochs are ahead of the clock: nodes refuse what is older than what they
+// follow, and the last changes before Consul's state was lost may be in no copy and in no report.
 const epochLeap = 1 << 20
 
 // epochAt is the least epoch of a fleet that is put back at a time. A copy may be
@@ -207,7 +207,12 @@ func (r *restorer) above(ctx context.Context, epoch uint64) (uint64, uint64, err
 	if epoch > inventory.MaxEpoch-epochLeap {
 		return 0, 0, fmt.Errorf("no epoch is left above %d", epoch)
 	}
-	return max(epoch+epochLeap, epochAt(time.Now())), index, nil
+	// The time is above every epoch since a restore before, seen or not; leaps from
+	// one restore to the next would get ahead of it.
+	if now := epochAt(time.Now()); epoch < now {
+		return now, index, nil
+	}
+	return epoch + epochLeap, index, nil
 }
 
 // put adds one record to the transaction, and carries that out when it is full.
