@@ -242,7 +242,8 @@ func (f *Fleet) Leader(t *testing.T) *Node {
 	return leader
 }
 
-// AwaitLog waits until the log of a child has a line with all the words.
+// AwaitLog waits until a child has logged a line with all the words since it was
+// started; what an earlier run on the same file logged does not count.
 func AwaitLog(t *testing.T, c *Child, words ...string) {
 	t.Helper()
 	testkit.Eventually(t, settle, fmt.Sprintf("a log line of %s with %q", c.Name, words), func() error {
@@ -253,11 +254,12 @@ func AwaitLog(t *testing.T, c *Child, words ...string) {
 	})
 }
 
-// CountLog counts the log lines of a child that have all the words.
+// CountLog counts the lines with all the words that a child has logged since it
+// was started.
 func CountLog(c *Child, words ...string) int {
-	count := 0
+	count, log := 0, c.Log()
 lines:
-	for line := range strings.Lines(c.Log()) {
+	for line := range strings.Lines(log[min(c.began, len(log)):]) {
 		for _, w := range words {
 			if !strings.Contains(line, w) {
 				continue lines

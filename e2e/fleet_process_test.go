@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -20,9 +21,10 @@ type Child struct {
 	PID     int
 	LogFile string
 
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-	err  error         // how it ended; to be read once done is closed
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when it has ended
+	err   error         // how it ended; to be read once done is closed
+	began int           // bytes that earlier runs have left in the log file
 }
 
 // startChild starts argv with env added to the environment. The log file is
@@ -33,7 +35,11 @@ func startChild(t *testing.T, name, logFile string, env []string, argv ...string
 	if err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
-	c := &Child{Name: name, LogFile: logFile, cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})}
+	earlier, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		t.Fatalf("start %s: %v", name, err)
+	}
+	c := &Child{began: int(earlier), Name: name, LogFile: logFile, cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -65,7 +65,7 @@ func (a *account) GetPrivateKey() crypto.PrivateKey        { return a.key }
 // for HTTP-01 takes the port for one challenge at a time, so a program that works
 // on several has a server of its own.
 func legoObtains(ctx context.Context, s *scene) error {
-	legolog.Logger = quiet{}
+	hushLego()
 	key, err := lab.NewKey()
 	if err != nil {
 		return err
@@ -138,6 +138,9 @@ func (s *scene) answer(ctx context.Context) (*answers, error) {
 	})
 	return a, nil
 }
+
+// hushLego is done once: lego's logger is one for all its clients.
+var hushLego = sync.OnceFunc(func() { legolog.Logger = quiet{} })
 
 // quiet is a logger of lego's that says nothing.
 type quiet struct{}
