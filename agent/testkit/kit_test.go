@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
@@ -69,6 +72,37 @@ func TestFreeTellsPortsInUse(t *testing.T) {
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestFreePortIsFreeWhileProcessesStart(t *testing.T) {
+	t.Parallel()
+	var starting errgroup.Group
+	ended := make(chan struct{})
+	for range 4 {
+		starting.Go(func() error {
+			for {
+				select {
+				case <-ended:
+					return nil
+				default:
+				}
+				if err := exec.CommandContext(t.Context(), "/bin/true").Run(); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	port := FreePort(t, "127.0.0.3")
+	for range 2000 {
+		if !free("127.0.0.3", port) {
+			t.Errorf("free(%d) = false a moment after it was true", port)
+			break
+		}
+	}
+	close(ended)
+	if err := starting.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

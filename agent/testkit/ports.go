@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // Ports come in blocks below the kernel's range for outgoing connections, so
@@ -106,7 +107,11 @@ func firstEphemeral() (int, error) {
 	return port, nil
 }
 
+// free holds back forks: a child has all open sockets until it executes its
+// program, and would keep the port in use after it is closed here.
 func free(ip string, port int) bool {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	ctx := context.Background()
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address(ip, port))
