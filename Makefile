@@ -140,6 +140,10 @@ bench-dashboard: deps $(CONSUL) build ## measure when the dashboard shows 50 nod
 bench-sites: ## measure how long the files of 1,000 sites take, with their own checks
 	go test ./renderer -run '^$$' -bench '^BenchmarkRenderSites$$' -benchtime 5x | awk '/^BenchmarkRenderSites/ {printf "bench=sites who=tlsfleet sites=1000 render_ms=%s\n", $$5}'
 
+.PHONY: bench-reloads
+bench-reloads: deps $(CONSUL) $(TEMPLATE) build ## count reloads and failed requests while backends and a certificate change all the time, beside consul-template
+	cd e2e && go run ./bench/reloads -consul-template $(TEMPLATE) $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	.ci/fuzz $(FUZZTIME)

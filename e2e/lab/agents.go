@@ -78,7 +78,16 @@ func (a *Agents) Import(ctx context.Context, tell func(line string), path string
 
 // Domain runs a `tlsfleet domain` command and returns what it says.
 func (a *Agents) Domain(ctx context.Context, args ...string) (string, error) {
-	argv := append([]string{a.Binary, "domain"}, args...)
+	return a.command(ctx, append([]string{"domain"}, args...))
+}
+
+// Site runs a `tlsfleet site` command and returns what it says.
+func (a *Agents) Site(ctx context.Context, args ...string) (string, error) {
+	return a.command(ctx, append([]string{"site"}, args...))
+}
+
+func (a *Agents) command(ctx context.Context, args []string) (string, error) {
+	argv := append([]string{a.Binary}, args...)
 	said, err := Run(ctx, nil, append(argv, "--config", a.Configs[0])...)
 	if err != nil {
 		return said, errors.Join(err, a.ended())
