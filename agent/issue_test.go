@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,19 +41,27 @@ type issueWorld struct {
 	now     func() time.Time // of leaders
 
 	mu   sync.Mutex
-	told map[string]notify.Kind // by the first name
+	told map[string][]notify.Kind // by the first name
 }
 
 func (w *issueWorld) tell(e notify.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.told[e.Names[0]] = e.Kind
+	w.told[e.Names[0]] = append(w.told[e.Names[0]], e.Kind)
+}
+
+// allTold is what receivers were told of a name.
+func (w *issueWorld) allTold(name string) []notify.Kind {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.told[name])
 }
 
 func (w *issueWorld) lastTold(name string) notify.Kind {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.told[name]
+	if all := w.allTold(name); len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return ""
 }
 
 // awaitTold waits for a notice, which comes after what it tells of is stored.
@@ -71,7 +82,7 @@ func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
 		t.Fatal(err)
 	}
 	cfg := config.Config{Fleet: testkit.FleetName(t)}
-	w := &issueWorld{keyring: keyring, told: map[string]notify.Kind{}, now: time.Now}
+	w := &issueWorld{keyring: keyring, told: map[string][]notify.Kind{}, now: time.Now}
 	shared := testkit.SharedConsul(t).Addr
 	w.consul = testkit.FaultProxy(t, shared)
 	for address, s := range map[string]**store.Store{shared: &w.store, w.consul.Addr: &w.leading} {
@@ -189,6 +200,19 @@ func (w *issueWorld) await(t *testing.T, name, what string, ok func(DomainStatus
 		return err
 	})
 	return d
+}
+
+// awaitStacks waits until so many goroutines are in a function, named as in a
+// stack trace: what waits there shows from outside in no other way.
+func awaitStacks(t *testing.T, function string, want int) {
+	t.Helper()
+	stacks := make([]byte, 4<<20)
+	testkit.Eventually(t, 30*time.Second, function, func() error {
+		if n := bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte(function)); n < want {
+			return fmt.Errorf("%d goroutines are in it, want %d", n, want)
+		}
+		return nil
+	})
 }
 
 func isState(s issuance.State) func(DomainStatus) bool {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
 	"github.com/tlsfleet/tlsfleet/agent/store"
@@ -57,8 +59,9 @@ func (t *term) createAccount(ctx context.Context) (store.AccountRecord, error) {
 type clients struct {
 	term       *term
 	thumbprint string
+	connecting singleflight.Group // by the CA's name
 
-	mu      sync.Mutex
+	mu      sync.Mutex // not held while a CA is asked: one that hangs holds up no other
 	account store.AccountRecord
 	open    map[string]*issuer.Client
 }
@@ -66,32 +69,37 @@ type clients struct {
 // errUnknownCA is a CA that an order is at and the configuration does not have.
 var errUnknownCA = errors.New("it is not in the configuration any more")
 
-// of is the client of a CA by its name.
+// of is the client of a CA by its name. Those that need it at the same time share
+// one connection, or the error of one.
 func (c *clients) of(ctx context.Context, name string) (*issuer.Client, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if client, ok := c.open[name]; ok {
-		return client, nil
+	v, err, _ := c.connecting.Do(name, func() (any, error) {
+		c.mu.Lock()
+		client, ok := c.open[name]
+		c.mu.Unlock()
+		if ok {
+			return client, nil
+		}
+		if ca, ok := c.term.rules.ca(name); ok {
+			return c.connect(ctx, ca)
+		}
+		return nil, fmt.Errorf("ask CA %s: %w", name, errUnknownCA)
+	})
+	client, ok := v.(*issuer.Client)
+	if err != nil || !ok {
+		return nil, err
 	}
-	if ca, ok := c.term.rules.ca(name); ok {
-		return c.connect(ctx, ca)
-	}
-	return nil, fmt.Errorf("ask CA %s: %w", name, errUnknownCA)
+	return client, nil
 }
 
 // connect makes a client, registers the account if the CA does not have it, and
 // remembers where it is.
 func (c *clients) connect(ctx context.Context, ca issuer.CA) (*issuer.Client, error) {
+	c.mu.Lock()
 	known := c.account.Account.URLs[ca.Directory]
+	c.mu.Unlock()
 	client, err := issuer.Connect(ctx, ca, c.term.key, known)
 	if err != nil {
 		return nil, err
-	}
-	if known == "" {
-		if err := c.put(ctx, c.account.Account.With(ca.Directory, client.Account())); err != nil {
-			return nil, err
-		}
-		c.term.log.Info("registered at CA", "ca", ca.Name, "account", client.Account())
 	}
 	// A leader that was frozen does not know that there is another by now.
 	client.Fence = func(ctx context.Context) error {
@@ -99,6 +107,14 @@ func (c *clients) connect(ctx context.Context, ca issuer.CA) (*issuer.Client, er
 			return fmt.Errorf("%w: %w", errConsul, err)
 		}
 		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known == "" {
+		if err := c.put(ctx, c.account.Account.With(ca.Directory, client.Account())); err != nil {
+			return nil, err
+		}
+		c.term.log.Info("registered at CA", "ca", ca.Name, "account", client.Account())
 	}
 	c.open[ca.Name] = client
 	return client, nil
@@ -123,7 +139,7 @@ func (c *clients) forget(ctx context.Context, name string, client *issuer.Client
 // errConsul is trouble with Consul in what is asked of a CA.
 var errConsul = errors.New("no trouble of the CA's")
 
-// put journals the account. Only a leader writes it, so what has changed in
+// put journals the account, with mu held. Only a leader writes it, so what has changed in
 // between was written by this one, without an answer of Consul's.
 func (c *clients) put(ctx context.Context, a issuance.Account) error {
 	rec, err := c.term.store.PutAccount(ctx, a, c.account.Index, c.term.session)

@@ -77,7 +77,7 @@ func (t *term) reconsider(ctx context.Context, o outcome) outcome {
 		return o
 	}
 	t.log.Info("parked names lead here again", "names", o.item.String())
-	return t.put(ctx, o, func(now time.Time) (issuance.Item, error) { return o.item.Retry(now) })
+	return t.put(ctx, o, func(now time.Time) (issuance.Item, error) { return o.item.Reconsider(now) })
 }
 
 // prepare brings an item to where the CA may be asked: its names lead here, and

@@ -117,6 +117,47 @@ func TestLeaderThatDiesWithARecordInDNS(t *testing.T) {
 	}
 }
 
+// TestLeaderThatEndsWhileDNSHangs ends the leader while the DNS server takes its
+// time for a record, which it sets after that.
+func TestLeaderThatEndsWhileDNSHangs(t *testing.T) {
+	const record = "_acme-challenge.a.test"
+	w, bind := newDNSWorld(t, map[string]map[string]string{"a.test": {"DNSUPDATE_DNS_TIMEOUT": "300"}})
+	cfg := w.console.cfg
+	cfg.ACME.Resolver = testkit.Bind(t, testkit.BindOptions{Zones: []string{"a.test"}}).Addr
+	var err error
+	if w.rules.responder, err = responder(cfg, testkit.Logger(t)); err != nil {
+		t.Fatal(err)
+	}
+	w.rules.preflight = nil
+	bind.Freeze(t)
+	stop := w.leader(t)
+	w.add(t, "*.a.test")
+	awaitStacks(t, "rfc2136.(*DNSProvider).Present(", 1)
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("the leader ended after %s, want it not to wait for the DNS server", took)
+	}
+	bind.Thaw(t)
+	testkit.Eventually(t, 20*time.Second, "the late record", func() error {
+		if len(bind.TXT(t, record)) == 0 {
+			return errors.New("it is not there")
+		}
+		return nil
+	})
+	if n := w.proxy.Seen("", "/chalZ/"); n > 0 {
+		t.Errorf("the CA was asked to look %d times after the leader's end, want 0", n)
+	}
+	w.leader(t)
+	w.await(t, "*.a.test", "issued", isState(issuance.Issued))
+	if got := bind.TXT(t, record); len(got) > 0 {
+		t.Errorf("TXT in the end = %q, want none", got)
+	}
+	if orders := w.proxy.Seen(http.MethodPost, "/order-plz"); orders != 1 {
+		t.Errorf("the CA was asked for %d orders, want 1", orders)
+	}
+}
+
 func TestResponderOfTheConfiguration(t *testing.T) {
 	const text = `fleet = "f"
 ca "le" {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
+	"github.com/tlsfleet/tlsfleet/agent/notify"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
@@ -242,6 +244,40 @@ func TestAParkedNameGoesOnByItself(t *testing.T) {
 	w.wantCounts(t, 1, 1, 1)
 }
 
+// TestAParkedNameIsToldOnce has the CA refuse a name each day that its preflight
+// passes.
+func TestAParkedNameIsToldOnce(t *testing.T) {
+	w := newIssueWorld(t, testkit.PebbleOptions{Blocked: []string{"blocked.test"}})
+	stop := w.leader(t)
+	w.answering(t)
+	w.add(t, "blocked.test")
+	w.awaitTold(t, "blocked.test", notify.Parked)
+	for day := 1; day <= 2; day++ {
+		stop()
+		ahead := time.Duration(day) * 27 * time.Hour // a look is put off by up to a tenth
+		w.now = func() time.Time { return time.Now().Add(ahead) }
+		stop = w.leader(t)
+		w.await(t, "blocked.test", "parked again", func(d DomainStatus) bool {
+			return d.State == issuance.Parked && d.Next.After(w.now().Add(23*time.Hour))
+		})
+		if orders := w.proxy.Seen(http.MethodPost, "/order-plz"); orders != day+1 {
+			t.Fatalf("the CA was asked for %d orders by day %d, want %d", orders, day, day+1)
+		}
+	}
+	if err := w.console.RetryDomains(t.Context(), []string{"blocked.test"}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 30*time.Second, "word of what the operator has asked for", func() error {
+		if got := w.allTold("blocked.test"); len(got) < 2 {
+			return fmt.Errorf("told so far: %s", got)
+		}
+		return nil
+	})
+	if got := w.allTold("blocked.test"); !slices.Equal(got, []notify.Kind{notify.Parked, notify.Parked}) || w.proxy.Seen(http.MethodPost, "/order-plz") != 4 {
+		t.Errorf("told of a name that was refused each day = %s, want once until the operator has acted, and once then", got)
+	}
+}
+
 // TestTheLeadersClockIsSet has a leader whose clock is far ahead fail, and sets it
 // right.
 func TestTheLeadersClockIsSet(t *testing.T) {
@@ -367,10 +403,11 @@ func (c *copied) Write(b []byte) (int, error) {
 	return c.ResponseWriter.Write(b)
 }
 
-// TestWhatCannotBeServedHoldsUpNoOther obtains certificates of which one belongs
-// into a part of the inventory that cannot be read.
+// TestWhatCannotBeServedHoldsUpNoOther obtains certificates that meet in one write,
+// of which one belongs into a part of the inventory that cannot be read.
 func TestWhatCannotBeServedHoldsUpNoOther(t *testing.T) {
 	w := newIssueWorld(t, testkit.PebbleOptions{})
+	w.rules.retry = time.Hour // what breaks off once stays away
 	w.leader(t)
 	w.answering(t)
 	key := fmt.Sprintf("tlsfleet/%s/inventory/shards/%d", w.console.cfg.Fleet, inventory.ShardOf("a.test"))
@@ -379,10 +416,19 @@ func TestWhatCannotBeServedHoldsUpNoOther(t *testing.T) {
 	if _, err := w.store.Client().KV().Put(&api.KVPair{Key: key, Value: []byte("spoiled")}, nil); err != nil {
 		t.Fatal(err)
 	}
+	g := newGate("/v1/txn", "/inventory/", 0, false)
+	w.consul.Set(g.rule())
+	w.add(t, "held.test")
+	<-g.reached
 	names := []string{"b.test", "c.test", "d.test", "e.test", "f.test", "g.test"}
 	w.add(t, append([]string{"a.test"}, names...)...)
-	for _, name := range names {
+	awaitStacks(t, "agent.(*certWriter).serve(", w.rules.parallel) // all but one wait for the writer
+	close(g.release)
+	for _, name := range append(names, "held.test") {
 		w.await(t, name, "issued", isState(issuance.Issued))
 	}
-	w.wantCounts(t, 1, 8, 8)
+	if it := w.item(t, "a.test"); it.State != issuance.Ordering {
+		t.Errorf("what cannot be served is %s, want it ordering as before", it.State)
+	}
+	w.wantCounts(t, 1, 9, 9)
 }

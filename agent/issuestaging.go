@@ -60,13 +60,14 @@ type stagings struct {
 	ledgers map[string]*issuance.Ledger
 }
 
-// rehearse has a certificate that failed again and again obtained from the
+// rehearse has a certificate that failed again and again, or was parked, obtained from the
 // staging of a CA, and thrown away, before that CA is asked. Staging that is down
 // is passed over at the next attempt: it holds nothing back for ever.
 func (t *term) rehearse(ctx context.Context, o outcome, ca issuer.CA) outcome {
 	staging, ok := t.rules.stagings[ca.Name]
 	last := o.item.Failed.Last
-	if !ok || o.item.Failed.Count < stagingAfter || last.CA == staging.Name && last.Class == issuance.CADown {
+	often := o.item.Failed.Count >= stagingAfter || o.item.State == issuance.Parked
+	if !ok || !often || last.CA == staging.Name && last.Class == issuance.CADown {
 		return o
 	}
 	room, err := t.stagingRoom(ctx, o.item, staging)

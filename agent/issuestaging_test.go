@@ -99,14 +99,17 @@ func TestWhatFailedIsObtainedFromStagingFirst(t *testing.T) {
 	}
 }
 
-// TestWhatFailsAtStagingCostsTheCANothing also has a parked one come back.
+// TestWhatFailsAtStagingCostsTheCANothing also has parked ones come back.
 func TestWhatFailsAtStagingCostsTheCANothing(t *testing.T) {
-	w, staging := stagedWorld(t, testkit.PebbleOptions{Blocked: []string{"refused.test", "parked.test"}})
+	w, staging := stagedWorld(t, testkit.PebbleOptions{Blocked: []string{"refused.test", "parked.test", "once.test"}})
 	w.failed(t, stagingAfter, refusedBefore, "refused.test")
 	w.failed(t, issuance.Hope, refusedBefore, "parked.test")
+	hopeless := refusedBefore
+	hopeless.Class = issuance.Hopeless
+	w.failed(t, 1, hopeless, "once.test")
 	w.leader(t)
 	w.answering(t)
-	for _, name := range []string{"refused.test", "parked.test"} {
+	for _, name := range []string{"refused.test", "parked.test", "once.test"} {
 		d := w.await(t, name, "parked at staging", func(d DomainStatus) bool {
 			return d.State == issuance.Parked && d.Failure.CA == stagingName("pebble")
 		})

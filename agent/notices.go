@@ -69,8 +69,8 @@ func (n notices) attempted(o outcome) {
 			"class": string(f.Class), "stage": string(f.Stage), "ca": f.CA, "type": f.Type, "detail": f.Detail,
 			"failures": strconv.Itoa(o.item.Failed.Count), "next": o.item.Next.Format(time.RFC3339),
 		}
-		if o.before.State == issuance.Parked && o.item.State == issuance.Parked {
-			return // parked as before
+		if o.item.State == issuance.Parked && (o.before.State == issuance.Parked || o.before.Failed.Parked == o.item.Failed.Parked) {
+			return // parked as before, for all who were told
 		}
 	case o.err == nil && !o.gone && o.item.State == issuance.Issued:
 		e.Kind = notify.Issued

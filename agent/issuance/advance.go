@@ -94,6 +94,9 @@ func (it Item) Fail(f Failure, u float64, now time.Time) (Item, error) {
 	if f.Class == Hopeless || parked || it.Failed.Count >= Hope {
 		next, state = now.Add(jitter(parkedLook, u)), Parked
 		it.Order = nil
+		if !parked {
+			it.Failed.Parked = f.reason()
+		}
 	}
 	it = it.enter(state, now)
 	it.Next = whole(next).Add(time.Second) // never before the wait is over
@@ -113,8 +116,20 @@ func (it Item) resume(f Failure, u float64, now time.Time) (Item, error) {
 	return it, Validate(it)
 }
 
+// Reconsider is Retry for a parked item whose preflight passes again. Why it was
+// parked is kept, so that the same is not told again.
+func (it Item) Reconsider(now time.Time) (Item, error) {
+	if it.State != Parked {
+		return it, it.wrong("reconsider")
+	}
+	why := it.Failed.Parked
+	it, err := it.Retry(now)
+	it.Failed.Parked = why
+	return it, err
+}
+
 // Retry forgets the failures of an item that waits or is parked, by an
-// operator's will or because its preflight passes again.
+// operator's will.
 func (it Item) Retry(now time.Time) (Item, error) {
 	if it.State != Waiting && it.State != Parked {
 		return it, it.wrong("retry")

@@ -131,6 +131,40 @@ func TestAParkedItemComesBack(t *testing.T) {
 	}
 }
 
+// TestWhyAnItemWasParkedIsKept: it is forgotten when an operator acts, and when it
+// was issued.
+func TestWhyAnItemWasParkedIsKept(t *testing.T) {
+	refused := Failure{Class: Hopeless, Stage: StageOrder, CA: "le", Type: "rejectedIdentifier", Detail: "one"}
+	parked := must(t)(ordering(t, "a.test").Fail(refused, 0, t0))
+	why := parked.Failed.Parked
+	if why == "" {
+		t.Fatal("Fail() of what is hopeless keeps no reason")
+	}
+	looked := must(t)(parked.Fail(Failure{Class: Recoverable, Stage: StagePreflight}, 0, parked.Next))
+	ordered := must(t)(must(t)(must(t)(looked.Reconsider(t0)).Begin(t0)).Place(order(), t0))
+	waiting := must(t)(ordered.Fail(Failure{Class: CADown, Stage: StageOrder, CA: "le"}, 0, t0))
+	refused.CA, refused.Detail = "other", "two"
+	again := must(t)(ordered.Fail(refused, 0, t0))
+	other := refused
+	other.Type = "caa"
+	for name, tt := range map[string]struct {
+		it   Item
+		kept bool
+	}{
+		"its preflight fails": {looked, true}, "tried again": {ordered, true}, "waiting": {waiting, true}, "parked again": {again, true},
+		"parked for another reason": {must(t)(ordered.Fail(other, 0, t0)), false},
+		"an operator retries":       {must(t)(again.Retry(t0)), false},
+		"issued":                    {must(t)(ordered.Finish(certificate(90), t0, t0)), false},
+	} {
+		if got := tt.it.Failed.Parked; (got == why) != tt.kept {
+			t.Errorf("%s: it was parked for %q, want it to be %q: %v", name, got, why, tt.kept)
+		}
+	}
+	if _, err := waiting.Reconsider(t0); !errors.Is(err, ErrState) {
+		t.Errorf("Reconsider() of one that waits = %v, want %v", err, ErrState)
+	}
+}
+
 func TestStepsOutOfOrderAreRefused(t *testing.T) {
 	waiting := must(t)(ordering(t, "a.test").Fail(Failure{Class: Recoverable, Stage: StageOrder, CA: "le"}, 0, t0))
 	done := issued(t, 90, "a.test")

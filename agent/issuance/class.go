@@ -42,6 +42,8 @@ func Classify(stage Stage, typ string, status int) Class {
 		return CADown // the account is deactivated, or may not do this
 	case status == 429:
 		return RateLimited
+	case stage == StageAccount:
+		return CADown // the names were not asked for yet
 	case typ == "malformed" && stage == StageOrder:
 		return Hopeless // the CA does not take these names
 	case status == 0 && typ == "", status >= 500, typ == "":

@@ -11,7 +11,7 @@ import (
 func TestACutOrderGoesOnInSeconds(t *testing.T) {
 	f := Failure{Class: Cut, Stage: StageFinalize, CA: "le"}
 	it := ordering(t, "a.test")
-	it.Failed = Failures{2, &Failure{Class: Recoverable, Stage: StageOrder, At: t0}}
+	it.Failed = Failures{Count: 2, Last: &Failure{Class: Recoverable, Stage: StageOrder, At: t0}}
 	now := t0
 	for n, want := range []struct {
 		class Class

@@ -1,6 +1,7 @@
 package issuance
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -90,6 +91,9 @@ func (it Item) Weigh(f Failure) Failure {
 
 // counts reports whether it is the names that failed.
 func (f Failure) counts() bool { return f.Class == Recoverable || f.Class == Hopeless }
+
+// reason is what two failures have in common that need the same to be done.
+func (f Failure) reason() string { return fmt.Sprintf("%s %s %s", f.Class, f.Stage, f.Type) }
 
 // wait is how long to leave the item alone after so many failures.
 func (f Failure) wait(count int, u float64) time.Duration {

@@ -65,8 +65,9 @@ type Item struct {
 
 // Failures are the failures since the last success. The zero value is none.
 type Failures struct {
-	Count int // those that count against the names, in a row
-	Last  *Failure
+	Count  int // those that count against the names, in a row
+	Last   *Failure
+	Parked string // why the item was last parked, kept while it is tried again by itself; empty: it was not
 }
 
 // Order is an order under way. It is journaled before the CA hears of it, and

@@ -35,6 +35,7 @@ type record struct {
 	Next    int64          `json:"next,omitempty"`
 	Count   int            `json:"failures,omitempty"`
 	Last    *failureRecord `json:"failure,omitempty"`
+	Parked  string         `json:"parked,omitempty"`
 	Order   *orderRecord   `json:"order,omitempty"`
 	Cert    *certRecord    `json:"cert,omitempty"`
 }
@@ -144,7 +145,7 @@ func strict(b []byte, into any) error {
 func toRecord(it Item) record {
 	rec := record{
 		Schema: schema, Names: it.Names, Group: it.Group, Profile: it.Profile, Added: toUnix(it.Added),
-		State: it.State, Changed: toUnix(it.Changed), Next: toUnix(it.Next), Count: it.Failed.Count,
+		State: it.State, Changed: toUnix(it.Changed), Next: toUnix(it.Next), Count: it.Failed.Count, Parked: it.Failed.Parked,
 	}
 	if f := it.Failed.Last; f != nil {
 		rec.Last = &failureRecord{f.Class, f.Stage, f.CA, f.Type, f.Status, f.Detail, int64(f.RetryAfter / time.Second), toUnix(f.At)}
@@ -164,7 +165,7 @@ func toRecord(it Item) record {
 func (rec record) item() Item {
 	it := Item{
 		Names: rec.Names, Group: rec.Group, Profile: rec.Profile, Added: fromUnix(rec.Added),
-		State: rec.State, Changed: fromUnix(rec.Changed), Next: fromUnix(rec.Next), Failed: Failures{Count: rec.Count},
+		State: rec.State, Changed: fromUnix(rec.Changed), Next: fromUnix(rec.Next), Failed: Failures{Count: rec.Count, Parked: rec.Parked},
 	}
 	if f := rec.Last; f != nil {
 		it.Failed.Last = &Failure{

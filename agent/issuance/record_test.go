@@ -24,6 +24,7 @@ func items(tb testing.TB) map[string]Item {
 		"renewing":   must(tb)(done.Begin(done.Next)),
 		"waiting":    waiting,
 		"parked":     parked,
+		"comes back": must(tb)(parked.Reconsider(t0)),
 		"preflight":  must(tb)(item(tb, "a.test").Begin(t0)),
 		"other life": must(tb)(New([]string{"a.test"}, "customer 7", "shortlived", t0)),
 	}

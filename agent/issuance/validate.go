@@ -18,7 +18,7 @@ func Validate(it Item) error {
 }
 
 func (it Item) checkTexts() error {
-	texts := map[string]string{"group": it.Group, "profile": it.Profile}
+	texts := map[string]string{"group": it.Group, "profile": it.Profile, "reason for parking": it.Failed.Parked}
 	if it.Cert != nil {
 		texts["CA of the certificate"], texts["identifier of the certificate"] = it.Cert.CA, it.Cert.ID
 	}

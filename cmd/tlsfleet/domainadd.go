@@ -18,7 +18,8 @@ func domainAddCommand() *cli.Command {
 			"renewed from then on. In a list, names in one line, separated by spaces or commas, are one certificate, and\n"+
 			"# begins a comment. If one name cannot be used, nothing is asked for. A name that is obtained already stays\n"+
 			"as it is. A wildcard needs a dns block for it in the configuration; its name itself (example.org beside\n"+
-			"*.example.org) can be in the same certificate: --san. --wait ends when each certificate is issued, parked, or not tried again before the --timeout.",
+			"*.example.org) can be in the same certificate: --san. --wait ends when each certificate is issued, parked,\n"+
+			"or not tried again before the --timeout.",
 		[]cli.Flag{
 			&cli.BoolFlag{Name: "san", Usage: "one certificate for all names that are given"},
 			&cli.StringFlag{Name: "group", Usage: "customer or `GROUP` that they belong to, for fair turns; default: the registered domain"},
