@@ -159,6 +159,23 @@ func TestNextLeaderGoesOnAndTidies(t *testing.T) {
 	}
 }
 
+// TestAFailureLeavesNoRecord has the CA refuse to look once the record is set.
+func TestAFailureLeavesNoRecord(t *testing.T) {
+	w := newDNSWorld(t, testkit.PebbleOptions{})
+	proxy, directory := w.Proxy(t)
+	ca := w.ca()
+	ca.Directory = directory
+	proxy.Set(testkit.Rule{Path: "/chalZ/", Fault: problem(http.StatusForbidden, "unauthorized")})
+	_, err := w.connect(t.Context(), t, ca).Obtain(t.Context(), ordered(t, "*.a.test"), false, w.responder(t, w.bind.Secret), new(note).put)
+	if f, ok := FailureOf(t.Context(), "pebble", err); !ok || f.Stage != issuance.StageValidate {
+		t.Errorf("Obtain() = %v, a failure %+v, want one of stage %s", err, f, issuance.StageValidate)
+	}
+	if n := w.bind.Added(t, recordName); n != 1 {
+		t.Errorf("a record was set %d times, want once", n)
+	}
+	w.tidied(t)
+}
+
 // TestRefusedRecordIsNoFaultOfTheCA has the DNS server refuse the key once there
 // is an order.
 func TestRefusedRecordIsNoFaultOfTheCA(t *testing.T) {

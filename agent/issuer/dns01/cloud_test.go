@@ -21,7 +21,7 @@ func TestCheckOfCloudProviders(t *testing.T) {
 		"route53, half a key": {"route53", map[string]string{"AWS_SECRET_ACCESS_KEY": hush}, "supplied together"},
 		"route53, unknown":    {"route53", map[string]string{"AWS_TOKEN": hush}, "AWS_TOKEN is not known"},
 		"gcloud, nothing":     {"gcloud", nil, "GCE_SERVICE_ACCOUNT_FILE"},
-		"gcloud, no account":  {"gcloud", map[string]string{"GCE_SERVICE_ACCOUNT": hush}, "project ID not found"},
+		"gcloud, no account":  {"gcloud", map[string]string{"GCE_SERVICE_ACCOUNT": hush}, "project ID not found in it"},
 		"azuredns, no cloud":  {"azuredns", map[string]string{"AZURE_ENVIRONMENT": "moon"}, "AZURE_ENVIRONMENT: none of public"},
 	}
 	for name, tt := range tests {

@@ -36,16 +36,26 @@ func (f *fence) client(timeout time.Duration) *http.Client {
 
 // RoundTrip implements http.RoundTripper.
 func (f *fence) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, _, err := f.within(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	return f.base.RoundTrip(req.WithContext(ctx))
+}
+
+// within has a context end with the call that is on, and errs if its lease is
+// over.
+func (f *fence) within(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	f.mu.Lock()
 	lease := f.ctx
 	f.mu.Unlock()
 	if lease == nil {
-		return f.base.RoundTrip(req)
+		return ctx, func() {}, nil
 	}
 	if err := fleet.Leased(lease); err != nil { //nolint:contextcheck // the lease, which requests lack
-		return nil, err
+		return nil, nil, err
 	}
-	ctx, cancel := context.WithCancel(req.Context())
+	ctx, cancel := context.WithCancel(ctx)
 	context.AfterFunc(lease, cancel) //nolint:contextcheck // the lease ends it, and so does the request
-	return f.base.RoundTrip(req.WithContext(ctx))
+	return ctx, cancel, nil
 }
