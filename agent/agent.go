@@ -129,6 +129,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	a.pages = web.New(dashboard{&Console{cfg: cfg, store: st}, v, &a.certs.known})
 	a.follower.answered = newWake()
 	a.answers = newAnswers(a, probs)
+	a.lead.issue.past = func() past { return past{a.answers.known(), v.followed()} }
 	serving := &tlsServing{
 		log: o.Log.Named("certs"), cfg: cfg.Certificates, renderer: r, view: v, challenges: a.answers.challenges,
 		served: &a.certs.served, reload: a.follower.asked.ask,

@@ -73,6 +73,13 @@ func (a *answers) learn(thumbprint string) bool {
 	return fresh
 }
 
+// known is the last thumbprint; empty: there was none.
+func (a *answers) known() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.thumbprint
+}
+
 // challenges is what a release made now has to answer.
 func (a *answers) challenges() renderer.Challenges {
 	a.mu.Lock()

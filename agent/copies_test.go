@@ -468,3 +468,67 @@ func TestArchiveAwayIsToldAndCatchesUp(t *testing.T) {
 		return err
 	})
 }
+
+// slowed stores nothing until it is let go.
+type slowed struct {
+	archive.Archive
+	gone chan struct{}
+}
+
+func (s slowed) Put(ctx context.Context, name string, data []byte) error {
+	select {
+	case <-s.gone:
+		return s.Archive.Put(ctx, name, data)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestSlowArchiveHoldsNothingUp has two archives, one of which takes its time.
+func TestSlowArchiveHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	x := newCopied(t)
+	cfg, slow := x.cfg, filepath.Join(t.TempDir(), "slow")
+	cfg.Leader.Eligible, cfg.Archives = true, []config.Archive{{Name: "disk", Directory: x.dir}, {Name: "slow", Directory: slow}}
+	probs := newProblems(func() {})
+	all, err := openArchives(cfg, x.store, probs, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.close()
+	s := slowed{all.list[1].copier.target, make(chan struct{})}
+	all.list[1].copier.target = s
+	all.list[1].behind, all.list[1].tell = time.Second, 10*time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { all.Run(ctx); close(ended) }()
+	defer func() { stop(); <-ended }()
+	holds := func(dir string, names int) error {
+		m, err := readManifest(t.Context(), archive.Directory(dir), x.store, x.cfg.Fleet)
+		if err == nil && (m.Names != names || m.Items != names) {
+			err = fmt.Errorf("the copy has %d names and %d items, want %d", m.Names, m.Items, names)
+		}
+		return err
+	}
+	for i, name := range []string{"a.test", "b.test"} {
+		x.fill(t, name)
+		all.changed(issuance.ID([]string{name}))
+		testkit.Eventually(t, 30*time.Second, "the copy beside the slow archive", func() error { return holds(x.dir, i+1) })
+	}
+	testkit.Eventually(t, 30*time.Second, "word of the slow archive", func() error {
+		if l := probs.list(); len(l) != 1 || l[0].Code != "archive-behind" || !strings.Contains(l[0].Message, "slow") {
+			return fmt.Errorf("problems are %+v", l)
+		}
+		return nil
+	})
+	if err := holds(slow, 0); !errors.Is(err, archive.ErrMissing) {
+		t.Errorf("readManifest() of what is not yet written = %v, want %v", err, archive.ErrMissing)
+	}
+	close(s.gone)
+	testkit.Eventually(t, time.Minute, "the slow archive to catch up", func() error {
+		if l := probs.list(); len(l) > 0 {
+			return fmt.Errorf("problems are %+v", l)
+		}
+		return holds(slow, 2)
+	})
+}

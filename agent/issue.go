@@ -10,7 +10,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
 	"github.com/tlsfleet/tlsfleet/agent/metrics"
@@ -42,6 +41,7 @@ type issue struct {
 	seen      *leading
 	attempted func(outcome string) // told how each attempt ended
 	journaled func(ids ...string)  // told which items may have changed; nil: nobody asks
+	past      func() past          // nil: nothing is known
 }
 
 // issueRetry is the usual rules.retry.
@@ -63,10 +63,7 @@ func (i *issue) Run(ctx context.Context, session string) {
 			continue
 		}
 		i.log.Warn("issuance broke off", "next", i.rules.retry, "err", err)
-		i.problems.replace("issuance", fleet.Problem{
-			Code: "issuance-broken", Severity: fleet.Alarm, Message: err.Error(),
-			Hint: "no certificate is obtained or renewed until it goes on",
-		})
+		i.problems.replace("issuance", issuanceProblem(err))
 		select {
 		case <-ctx.Done():
 		case <-time.After(i.rules.retry):

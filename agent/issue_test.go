@@ -39,6 +39,9 @@ type issueWorld struct {
 	proxy   *testkit.Proxy
 	rules   issueRules
 	now     func() time.Time // of leaders
+	past    past             // of the leader's node
+
+	problems *problems // of the last leader
 
 	mu   sync.Mutex
 	told map[string][]notify.Kind // by the first name
@@ -141,7 +144,8 @@ func (w *issueWorld) leader(t *testing.T) (stop func()) {
 func (w *issueWorld) work(t *testing.T, session string) (end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	i := &issue{log: testkit.Logger(t), store: w.leading, rules: w.rules, problems: newProblems(func() {}), notices: notices{"test", w.tell}, seen: &leading{}, attempted: func(string) {}, now: w.now}
+	w.problems = newProblems(func() {})
+	i := &issue{log: testkit.Logger(t), store: w.leading, rules: w.rules, problems: w.problems, past: func() past { return w.past }, notices: notices{"test", w.tell}, seen: &leading{}, attempted: func(string) {}, now: w.now}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

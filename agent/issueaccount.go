@@ -39,8 +39,11 @@ func (t *term) openAccount(ctx context.Context) error {
 	return t.store.PutAnswer(ctx, store.Answer{Thumbprint: thumbprint}, t.session)
 }
 
-// createAccount makes the one key of the fleet.
+// createAccount makes the one key of the fleet, if it never had one.
 func (t *term) createAccount(ctx context.Context) (store.AccountRecord, error) {
+	if err := t.lost(ctx); err != nil {
+		return store.AccountRecord{}, err
+	}
 	key, err := issuer.NewAccountKey()
 	if err != nil {
 		return store.AccountRecord{}, err

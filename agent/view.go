@@ -97,6 +97,13 @@ func (v *view) digest() string {
 	return v.ring.Digest()
 }
 
+// followed is the inventory's epoch that this node follows; 0: none.
+func (v *view) followed() uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.inventory
+}
+
 // own is the ring of the active release and the highest epoch ever accepted.
 func (v *view) own() (*fleet.Ring, uint64) {
 	v.mu.Lock()

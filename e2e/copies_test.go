@@ -2,13 +2,16 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
@@ -38,10 +41,13 @@ func archiveSettings(t *testing.T) (names []string, _ Settings) {
 }
 
 // TestFleetOutlivesConsul takes all of Consul's state away, again and again, and
-// puts the fleet back from each kind of copy.
+// puts the fleet back from each kind of copy. An archive is away while
+// certificates are obtained, which holds nothing up, and catches up when it comes.
 func TestFleetOutlivesConsul(t *testing.T) {
 	t.Parallel()
 	archives, settings := archiveSettings(t)
+	mount := filepath.Join(t.TempDir(), "mount")
+	settings[`archive "away".directory`] = filepath.Join(mount, "archive")
 	a := newACMEFleet(t, FleetOptions{Settings: settings})
 	own := newCA(t)
 	for i, name := range []string{"shop.test", "blog.test"} {
@@ -55,6 +61,10 @@ func TestFleetOutlivesConsul(t *testing.T) {
 	for _, name := range archives {
 		a.awaitCopied(t, name, 3, 2)
 	}
+	if err := os.Mkdir(mount, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a.awaitCopied(t, "away", 3, 2)
 	file := filepath.Join(t.TempDir(), "fleet.backup")
 	a.CLI(t, "backup", file).Want(t, 0)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
@@ -99,8 +109,11 @@ func TestFleetOutlivesConsul(t *testing.T) {
 			t.Errorf("%s: restore into the newer fleet: %s, want it refused", how, again)
 		}
 	}
-	for _, source := range sources {
+	for i, source := range sources {
 		a.ConsulCLI(t, "kv", "delete", "-recurse", a.path("")).Want(t, 0)
+		if i == 0 {
+			a.awaitNoAccount(t)
+		}
 		comeBack("KV deleted, from "+strings.Join(source, " "), source)
 	}
 	a.Consul.Stop(t)
@@ -116,6 +129,27 @@ func TestFleetOutlivesConsul(t *testing.T) {
 	a.AwaitIssued(t, "blog.test", blog.Serial, a.Nodes...)
 	if got := a.pebble.Counts(t).Orders; got != orders+1 {
 		t.Errorf("the CA has made %d orders, want %d: one for the renewal", got, orders+1)
+	}
+}
+
+// awaitNoAccount waits until the leader of the emptied fleet has left it without
+// an ACME account.
+func (a *acmeFleet) awaitNoAccount(t *testing.T) {
+	t.Helper()
+	testkit.Eventually(t, issueTime, "a leader that misses the account", func() error {
+		for _, n := range a.Nodes {
+			r, err := n.Report(t)
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(r.Problems, func(p fleet.Problem) bool { return p.Code == "account-missing" }) {
+				return nil
+			}
+		}
+		return errors.New("no node says so")
+	})
+	if keys := a.keys(t, "acme/account"); len(keys) > 0 {
+		t.Errorf("in Consul is %q, want no new account", keys)
 	}
 }
 

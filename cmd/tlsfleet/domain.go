@@ -19,7 +19,7 @@ func domainCommand() *cli.Command {
 	return &cli.Command{
 		Name: "domain", Usage: "the certificates that the leader obtains and renews", Action: group, HideHelpCommand: true, OnUsageError: badUsage,
 		Subcommands: []*cli.Command{
-			domainAddCommand(), domainListCommand(), domainShowCommand(), domainRetryCommand(), domainRenewCommand(), domainRemoveCommand(),
+			domainAddCommand(), domainListCommand(), domainShowCommand(), domainRetryCommand(), domainRenewCommand(), domainRemoveCommand(), domainNewAccountCommand(),
 		},
 	}
 }
