@@ -80,7 +80,7 @@ func (l *ledger) save() error {
 	}
 	data, err := json.Marshal(l)
 	if err == nil {
-		err = renameio.WriteFile(l.file, data, 0o600)
+		err = renameio.WriteFile(l.file, data, 0o600, renameio.WithTempDir(filepath.Dir(l.file)))
 	}
 	if err != nil {
 		return fmt.Errorf("save certificates on trial: %w", err)

@@ -53,8 +53,10 @@ func (c *Console) ExportCertificate(ctx context.Context, name, dir string, overw
 	return out, nil
 }
 
+// replace writes a file in place of one that is there. A private key is in no
+// folder but its own, not even for a moment.
 func replace(path string, data []byte, mode os.FileMode) error {
-	return renameio.WriteFile(path, data, mode, renameio.WithStaticPermissions(mode))
+	return renameio.WriteFile(path, data, mode, renameio.WithStaticPermissions(mode), renameio.WithTempDir(filepath.Dir(path)))
 }
 
 // create writes a new file, or none.

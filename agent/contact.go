@@ -43,7 +43,7 @@ func (c *contactTime) touch() error {
 	if c.at.Sub(c.saved) < contactEvery {
 		return nil
 	}
-	if err := renameio.WriteFile(c.file, []byte(c.at.UTC().Format(time.RFC3339)), 0o600); err != nil {
+	if err := renameio.WriteFile(c.file, []byte(c.at.UTC().Format(time.RFC3339)), 0o600, renameio.WithTempDir(filepath.Dir(c.file))); err != nil {
 		return fmt.Errorf("save time of contact: %w", err)
 	}
 	c.saved = c.at

@@ -77,7 +77,7 @@ func (h *hub) save() {
 	}
 	data, err := json.Marshal(f)
 	if err == nil {
-		err = renameio.WriteFile(h.file, data, 0o600)
+		err = renameio.WriteFile(h.file, data, 0o600, renameio.WithTempDir(filepath.Dir(h.file)))
 	}
 	if err != nil {
 		h.log.Warn("seen events not saved", "file", h.file, "err", err)

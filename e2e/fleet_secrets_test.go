@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,17 +23,26 @@ type Secrets struct {
 	done  chan struct{}
 
 	mu    sync.Mutex
-	parts map[string]bool // secret bytes
-	forms []form          // in which they could be printed
-	argv  map[string]bool // command lines seen
+	parts map[string]bool            // secret bytes
+	forms []form                     // in which they could be printed
+	seen  map[string]map[string]bool // texts of processes and temporary files, by kind of place
+	shown []place
+	later func() []place // more of them; nil: none
 }
 
-// WatchSecrets collects the key files of every node and the command lines of
-// every process on this host until Secrets.Stop.
+// place is where no secret may be.
+type place struct {
+	kind, what string
+	text       []byte
+}
+
+// WatchSecrets collects the key files of every node, the command lines and
+// environments of every process on this host and the fleet's temporary files
+// until Secrets.Stop.
 func (f *Fleet) WatchSecrets(t *testing.T) *Secrets {
 	t.Helper()
-	s := &Secrets{fleet: f, stop: make(chan struct{}), done: make(chan struct{}), parts: map[string]bool{}, argv: map[string]bool{}}
-	s.addKeyring(t)
+	s := &Secrets{fleet: f, stop: make(chan struct{}), done: make(chan struct{}), parts: map[string]bool{}, seen: map[string]map[string]bool{}}
+	s.AddKeyring(t, f.keyring)
 	go func() {
 		defer close(s.done)
 		tick := time.NewTicker(50 * time.Millisecond)
@@ -73,10 +83,10 @@ func (s *Secrets) Add(what string, secret []byte) {
 	s.forms = append(s.forms, forms(what, secret)...)
 }
 
-// addKeyring adds what the fleet's keyring file holds: `tlsfleet-key-1 id base64`.
-func (s *Secrets) addKeyring(t *testing.T) {
+// AddKeyring adds what a keyring file holds: `tlsfleet-key-1 id base64`.
+func (s *Secrets) AddKeyring(t *testing.T, file string) {
 	t.Helper()
-	text, err := os.ReadFile(s.fleet.keyring)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +103,8 @@ func (s *Secrets) addKeyring(t *testing.T) {
 	}
 }
 
-// collect takes the secret parts of key files, without the name, and the
-// command lines.
+// collect takes the secret parts of key files, without the name, and what shows
+// for a moment only.
 func (s *Secrets) collect(t *testing.T) {
 	for _, n := range s.fleet.Nodes {
 		for name, key := range n.KeyFiles(t) {
@@ -108,17 +118,28 @@ func (s *Secrets) collect(t *testing.T) {
 			}
 		}
 	}
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Error(err)
-	}
-	for _, file := range files {
-		if text, err := os.ReadFile(file); err == nil && len(text) > 0 { // else the process has ended
-			s.mu.Lock()
-			s.argv[string(text)] = true
-			s.mu.Unlock()
+	for kind, pattern := range map[string]string{
+		"command line": "/proc/[0-9]*/cmdline", "environment": "/proc/[0-9]*/environ", "temporary file": filepath.Join(s.fleet.tempDir(), "*"),
+	} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, file := range files {
+			if text, err := os.ReadFile(file); err == nil && len(text) > 0 { // else it is gone, or a folder
+				s.see(kind, string(text))
+			}
 		}
 	}
+}
+
+func (s *Secrets) see(kind, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen[kind] == nil {
+		s.seen[kind] = map[string]bool{}
+	}
+	s.seen[kind][text] = true
 }
 
 // Count is how many secrets there are.
@@ -128,18 +149,22 @@ func (s *Secrets) Count() int {
 	return len(s.parts)
 }
 
-// In names the secrets that text shows.
+// In names the secrets that text shows, also where it is broken into lines, as
+// PEM is.
 func (s *Secrets) In(text []byte) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	joined := unbroken.Replace(string(text))
 	var found []string
 	for _, f := range s.forms {
-		if bytes.Contains(text, f.text) {
+		if bytes.Contains(text, f.text) || strings.Contains(joined, string(f.text)) {
 			found = append(found, f.what)
 		}
 	}
 	return found
 }
+
+var unbroken = strings.NewReplacer("\n", "", "\r", "", `\n`, "", `\r`, "", " ", "", "\t", "")
 
 // form is one way to print a secret.
 type form struct {
@@ -171,8 +196,7 @@ func forms(what string, b []byte) []form {
 	return out
 }
 
-// WantNone fails the test if a secret shows in any output of a command, log,
-// value or path in Consul's KV, file outside of tmpfs, or command line.
+// WantNone fails the test if a secret shows in any place where none may be.
 func (s *Secrets) WantNone(t *testing.T) {
 	t.Helper()
 	s.Stop()
@@ -184,47 +208,67 @@ func (s *Secrets) WantNone(t *testing.T) {
 		if all == 0 {
 			t.Errorf("no secret found in the key files of %s: the search is blind", n.Name)
 		}
-		s.wantNoneBelow(t, n.Nginx.Dir)
-		s.wantNone(t, "log of "+n.Name, []byte(n.Agent.Log()))
+	}
+	for _, p := range s.places(t) {
+		for _, what := range s.In(p.text) {
+			t.Errorf("%s %s shows the secret of %s", p.kind, strings.ReplaceAll(p.what, "\x00", " "), what)
+		}
+	}
+}
+
+// Show adds a place.
+func (s *Secrets) Show(kind, what string, text []byte) {
+	s.shown = append(s.shown, place{kind, what, text})
+}
+
+// places are all outputs of commands, logs, values and paths in Consul's KV, files
+// outside of tmpfs, command lines, environments, temporary files and what was shown.
+func (s *Secrets) places(t *testing.T) []place {
+	t.Helper()
+	all := slices.Clone(s.shown)
+	if s.later != nil {
+		all = append(all, s.later()...)
+	}
+	for _, n := range s.fleet.Nodes {
+		all = append(all, place{"log", n.Name, []byte(n.Agent.Log())})
+		all = append(all, below(t, n)...)
 	}
 	for _, r := range s.fleet.Outputs() {
-		s.wantNone(t, "output of "+strings.Join(r.Argv, " "), []byte(r.Stdout+r.Stderr))
+		all = append(all, place{"output", strings.Join(r.Argv, " "), []byte(r.Stdout + r.Stderr)})
 	}
 	pairs, _, err := s.fleet.Consul.Client(t).KV().List("", nil)
 	if err != nil || len(pairs) == 0 {
 		t.Fatalf("list KV: %d pairs, %v", len(pairs), err)
 	}
 	for _, p := range pairs {
-		s.wantNone(t, "KV value "+p.Key, append([]byte(p.Key+"\n"), p.Value...))
+		all = append(all, place{"KV value", p.Key, append([]byte(p.Key+"\n"), p.Value...)})
 	}
-	s.wantNone(t, "Consul's log", []byte(s.fleet.Consul.Log()))
-	for argv := range s.argv {
-		s.wantNone(t, "command line "+strings.ReplaceAll(argv, "\x00", " "), []byte(argv))
+	all = append(all, place{"log", "Consul", []byte(s.fleet.Consul.Log())})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for kind, texts := range s.seen {
+		for text := range texts {
+			all = append(all, place{kind, text[:min(len(text), 200)], []byte(text)})
+		}
 	}
+	return all
 }
 
-func (s *Secrets) wantNone(t *testing.T, where string, text []byte) {
+// below are configuration, logs and state of a node, but for the certificates
+// that its nginx reads.
+func below(t *testing.T, n *Node) (all []place) {
 	t.Helper()
-	for _, what := range s.In(text) {
-		t.Errorf("%s shows the secret of %s", where, what)
-	}
-}
-
-// wantNoneBelow searches configuration, logs and state of a node.
-func (s *Secrets) wantNoneBelow(t *testing.T, dir string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
+	store := filepath.Join(n.StateDir, "store") + string(filepath.Separator)
+	err := filepath.WalkDir(n.Nginx.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(path, store) {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		s.wantNone(t, path, text)
-		return nil
+		all = append(all, place{"file", path, text})
+		return err
 	})
 	if err != nil {
 		t.Error(err)
 	}
+	return all
 }

@@ -129,7 +129,10 @@ func NewFleet(t *testing.T, o FleetOptions) *Fleet {
 	}
 	f := &Fleet{Name: cmp.Or(o.Name, testkit.FleetName(t)), Consul: o.Consul, Roots: x509.NewCertPool(), Dir: t.TempDir()}
 	// The race detector would hold every exit up for a second.
-	f.env = slices.Concat([]string{"GORACE=atexit_sleep_ms=10"}, f.Consul.Env(), o.Env)
+	if err := os.Mkdir(f.tempDir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f.env = slices.Concat([]string{"GORACE=atexit_sleep_ms=10", "TMPDIR=" + f.tempDir()}, f.Consul.Env(), o.Env)
 	f.keyring = filepath.Join(f.Dir, "keyring")
 	runToEnd(t, f.env, "", binary(t), "keyring", "init", "--file", f.keyring).Want(t, 0)
 	cert, key := testkit.SelfSigned(t, serverName)
@@ -155,6 +158,9 @@ func NewFleet(t *testing.T, o FleetOptions) *Fleet {
 	f.AwaitProved(t, 1)
 	return f
 }
+
+// tempDir is where agents and commands put temporary files.
+func (f *Fleet) tempDir() string { return filepath.Join(f.Dir, "tmp") }
 
 func (f *Fleet) newNode(t *testing.T, i int, o FleetOptions, cert, key []byte) *Node {
 	t.Helper()

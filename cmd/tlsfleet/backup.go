@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -72,7 +73,7 @@ func backup(c *cli.Context) error {
 
 // toFile writes a file whole, or leaves what is there.
 func toFile(path string, write func(io.Writer) (agent.CopyInfo, error)) (info agent.CopyInfo, err error) {
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o600), renameio.IgnoreUmask())
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o600), renameio.IgnoreUmask())
 	if err != nil {
 		return info, fmt.Errorf("write %s: %w", path, err)
 	}
