@@ -28,6 +28,7 @@ type board struct {
 	tls12   lab.Counts
 	tls13   lab.Counts
 	certs   lab.Counts // handshakes for names of the inventory
+	asked   lab.Counts // requests to the site: Full or Broken
 	leaves  []string   // by node: serial number shown for shop
 	broken  error      // the first
 	task    string     // progress of what goes on, if it has any
@@ -68,6 +69,25 @@ func (b *board) recordShop(node int, a lab.Attempt) {
 		b.leaves = append(b.leaves, "")
 	}
 	b.leaves[node] = a.Serial
+}
+
+// recordRequest counts a request to the site.
+func (b *board) recordRequest(err error) {
+	a := lab.Attempt{Outcome: lab.Full, Err: err}
+	if err != nil {
+		a.Outcome = lab.Broken
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.noteBroken(a)
+	b.asked.Add(a)
+}
+
+// requests is how many requests to the site were sent, and how many failed.
+func (b *board) requests() (sent, failed int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked.Full + b.asked.Broken, b.asked.Broken
 }
 
 func (b *board) noteBroken(a lab.Attempt) {
@@ -160,12 +180,15 @@ func (b *board) verdict() error {
 	defer b.mu.Unlock()
 	kept, lost := b.tls12.Resumed+b.tls13.Resumed, b.tls12.Lost+b.tls13.Lost
 	broken := b.tls12.Broken + b.tls13.Broken + b.certs.Broken
-	b.print(fmt.Sprintf("\n%d resumptions kept, %d lost, %d connections broken, ring epoch %d,\n%d full handshakes for certificates.\n", kept, lost, broken, b.status.Epoch, b.certs.Full))
+	b.print(fmt.Sprintf("\n%d resumptions kept, %d lost, %d connections broken, ring epoch %d,\n%d full handshakes for certificates, %d requests to the site, %d failed.\n",
+		kept, lost, broken, b.status.Epoch, b.certs.Full, b.asked.Full+b.asked.Broken, b.asked.Broken))
 	switch {
 	case lost > 0:
 		return fmt.Errorf("rotate ticket keys: %w: %d of %d", errLost, lost, kept+lost)
 	case broken > 0:
 		return fmt.Errorf("connect to the fleet: %d connections broken, the first: %w", broken, b.broken)
+	case b.asked.Broken > 0:
+		return fmt.Errorf("ask the site: %d requests failed, the first: %w", b.asked.Broken, b.broken)
 	}
 	return nil
 }

@@ -1,10 +1,10 @@
 // Command demo shows tlsfleet at work on one machine: a real Consul, three
 // nginx with an agent each, an L4 balancer in front and clients that resume
 // their TLS sessions through it, while the ticket keys are rotated in every
-// way there is, certificates are imported and renewed, and others obtained from
-// a real ACME CA (Pebble) and renewed. With -once it ends after the tour, with
-// status 0 only if no resumption was lost, no handshake failed and no certificate
-// needed a reload.
+// way there is, certificates are imported and renewed, others obtained from a
+// real ACME CA (Pebble) and renewed, and the backends of a site join and leave.
+// With -once it ends after the tour, with status 0 only if no resumption was
+// lost, no handshake and no request failed and no certificate needed a reload.
 package main
 
 import (

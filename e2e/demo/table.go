@@ -27,6 +27,7 @@ func (b *board) draw() string {
 	}
 	fmt.Fprintf(&t, "resumptions   TLS 1.2: %d kept, %d lost   TLS 1.3: %d kept, %d lost\n", b.tls12.Resumed, b.tls12.Lost, b.tls13.Resumed, b.tls13.Lost)
 	fmt.Fprintf(&t, "certificates  %d full handshakes, %d failed\n", b.certs.Full, b.certs.Broken)
+	fmt.Fprintf(&t, "site          %d requests, %d failed\n", b.asked.Full+b.asked.Broken, b.asked.Broken)
 	fmt.Fprintf(&t, "ring epoch %d, proved on %d of %d, %s", b.status.Epoch, b.status.Proved, b.status.Serving, time.Since(b.started).Round(time.Second))
 	if b.err != nil {
 		t.WriteString(", status is old")
@@ -46,7 +47,8 @@ func (b *board) line() string {
 	for i, n := range b.status.Nodes {
 		fmt.Fprintf(&t, " | %s epoch %d release %d key %s reloads %d names %d", n.Node, n.Report.Applied, n.Report.Release, short(n.Key()), of(b.reloads, i), n.Report.Names)
 	}
-	fmt.Fprintf(&t, " | kept %d lost %d | certificates %d failed %d\n", b.tls12.Resumed+b.tls13.Resumed, b.tls12.Lost+b.tls13.Lost, b.certs.Full, b.certs.Broken)
+	fmt.Fprintf(&t, " | kept %d lost %d | certificates %d failed %d | requests %d failed %d\n",
+		b.tls12.Resumed+b.tls13.Resumed, b.tls12.Lost+b.tls13.Lost, b.certs.Full, b.certs.Broken, b.asked.Full+b.asked.Broken, b.asked.Broken)
 	return t.String()
 }
 

@@ -25,9 +25,10 @@ const (
 // look is the pause in which a step's outcome can be read.
 const look = 3 * time.Second
 
-// tour shows each way to rotate once, and certificates: imported and obtained.
+// tour shows each way to rotate once, certificates, imported and obtained, and
+// a site.
 func (s *stage) tour(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{s.introduce, s.byCommand, s.byEvent, s.byKeyEvent, s.certificates, s.manyNames, s.domains} {
+	for _, step := range []func(context.Context) error{s.introduce, s.byCommand, s.byEvent, s.byKeyEvent, s.certificates, s.manyNames, s.domains, s.sites} {
 		if err := errors.Join(step(ctx), sleep(ctx, look)); err != nil {
 			return err
 		}
