@@ -2,54 +2,108 @@ package agent
 
 import (
 	"context"
+	"iter"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
-// fetchAtOnce is how many bundles are in memory at a time, twice: those that
-// are fetched, and those that are written.
-const fetchAtOnce = 2048
+// How many bundles are read at a time, and how many are written; twice as many
+// are in memory. Some are read while others are checked and written.
+const (
+	readAtOnce  = 256
+	writeAtOnce = 2048
+	readers     = 2
+)
 
 // fetchers is how many bundles a node on demand fetches at a time.
 const fetchers = 8
 
-// fetched is some bundles as they were read, or why they were not.
+// wanted is a bundle that names are to be served with.
+type wanted struct {
+	names []string
+	full  bool // to be checked in full
+}
+
+// fetched is some bundles as they were read and checked, or why they were not.
 type fetched struct {
 	good map[fleet.Hash]bundle.Bundle
 	bad  map[fleet.Hash]error
 }
 
-// fetch makes the bundles that todo names available on disk, and says which of
-// them were checked in full: those that replace another, and all once one was
-// found that its issuer has not signed.
-func (f *certFollower) fetch(ctx context.Context) (ready, full map[fleet.Hash]bool, failed map[fleet.Hash]error) {
-	ready, failed = map[fleet.Hash]bool{}, map[fleet.Hash]error{}
-	wanted := map[fleet.Hash]bool{}
+// brought is what came of the bundles that todo names.
+type brought struct {
+	ready  map[fleet.Hash]bool
+	full   map[fleet.Hash]bool // were checked in full
+	failed map[fleet.Hash]error
+	added  map[string]fleet.Hash // names that had nothing before, and are served already
+}
+
+// fetch makes the bundles that todo names available on disk. Those that replace
+// another are checked in full, and all once one was found that its issuer has
+// not signed. Of many, names that have no certificate get theirs as it comes:
+// nobody has anything to lose.
+func (f *certFollower) fetch(ctx context.Context) brought {
+	b := brought{ready: map[fleet.Hash]bool{}, full: map[fleet.Hash]bool{}, failed: map[fleet.Hash]error{}, added: map[string]fleet.Hash{}}
+	all := f.wanted()
+	early := len(all) >= bulk
+	for got := range f.fetches(ctx, all, f.here(len(all))) {
+		var written []fleet.Hash
+		for hash, err := range f.put(got, all) {
+			if err != nil {
+				b.failed[hash] = err
+				continue
+			}
+			b.ready[hash] = true
+			b.full[hash] = all[hash].full
+			written = append(written, hash)
+		}
+		if early {
+			f.serveNew(written, all, b.added)
+		}
+	}
+	return b
+}
+
+// wanted is the bundles that todo names and that are not known to be here.
+func (f *certFollower) wanted() map[fleet.Hash]wanted {
+	all := make(map[fleet.Hash]wanted, len(f.todo))
 	f.wary = f.wary || f.ledger.distrusts()
 	for name, hash := range f.todo {
-		if !hash.IsZero() && !f.kept(name, hash) {
-			have, served := f.served.bundle(name)
-			wanted[hash] = wanted[hash] || f.wary || served && have != hash
+		if hash.IsZero() || f.kept(name, hash) {
+			continue
+		}
+		have, served := f.served.bundle(name)
+		w := all[hash]
+		w.full = w.full || f.wary || served && have != hash
+		if !served {
+			w.names = append(w.names, name)
+		}
+		all[hash] = w
+	}
+	return all
+}
+
+// serveNew serves names for the first time with bundles that are written, and
+// notes them. What fails is tried with all others, and told then.
+func (f *certFollower) serveNew(written []fleet.Hash, all map[fleet.Hash]wanted, added map[string]fleet.Hash) {
+	flips := map[string]fleet.Hash{}
+	for _, hash := range written {
+		for _, name := range all[hash].names {
+			flips[name] = hash
 		}
 	}
-	for got := range f.fetches(ctx, wanted, f.here(len(wanted))) {
-		for hash, err := range f.put(got, wanted) {
-			if err != nil {
-				failed[hash] = err
-			} else {
-				ready[hash] = true
-			}
-		}
+	if err := f.renderer.SetLive(flips); err != nil {
+		f.log.Debug("names not served before all are written", "err", err)
+		return
 	}
-	return ready, wanted, failed
+	f.served.change(flips, nil)
+	maps.Copy(added, flips)
+	f.view.count(f.served.count(), len(f.todo)-len(added))
 }
 
 // here is a look at which bundles are on disk: of many, at all of them at once.
@@ -62,28 +116,56 @@ func (f *certFollower) here(many int) func(fleet.Hash) bool {
 	return f.renderer.HasBundle
 }
 
-// fetches reads bundles while the caller is busy with those before.
-func (f *certFollower) fetches(ctx context.Context, wanted map[fleet.Hash]bool, stored func(fleet.Hash) bool) <-chan fetched {
-	out := make(chan fetched)
-	go func() {
-		defer close(out)
-		var batch []fleet.Hash
-		for hash := range wanted {
-			if batch = append(batch, hash); len(batch) == fetchAtOnce {
-				out <- f.read(ctx, batch, stored)
-				batch = nil
+// fetches reads and checks bundles while the caller writes those before.
+func (f *certFollower) fetches(ctx context.Context, all map[fleet.Hash]wanted, stored func(fleet.Hash) bool) iter.Seq[fetched] {
+	hashes := slices.Collect(maps.Keys(all))
+	if len(hashes) <= readAtOnce {
+		return func(yield func(fetched) bool) {
+			if len(hashes) > 0 {
+				yield(f.read(ctx, hashes, all, stored))
 			}
 		}
-		if len(batch) > 0 {
-			out <- f.read(ctx, batch, stored)
+	}
+	return func(yield func(fetched) bool) {
+		parts := make(chan []fleet.Hash)
+		read := make(chan fetched, writeAtOnce/readAtOnce)
+		var reading sync.WaitGroup
+		for range readers {
+			reading.Go(func() {
+				for part := range parts {
+					read <- f.read(ctx, part, all, stored)
+				}
+			})
 		}
-	}()
-	return out
+		go func() {
+			for part := range slices.Chunk(hashes, readAtOnce) {
+				parts <- part
+			}
+			close(parts)
+			reading.Wait()
+			close(read)
+		}()
+		for got := range read {
+			for len(got.good) < writeAtOnce {
+				more, ok := <-read
+				if !ok {
+					break
+				}
+				maps.Copy(got.good, more.good)
+				maps.Copy(got.bad, more.bad)
+			}
+			if !yield(got) {
+				for range read {
+					continue // so that no reader waits
+				}
+			}
+		}
+	}
 }
 
-// read fetches some bundles, unless they are here already; when that ends early,
-// none of them.
-func (f *certFollower) read(ctx context.Context, hashes []fleet.Hash, stored func(fleet.Hash) bool) fetched {
+// read fetches some bundles, unless they are here already, and checks them; when
+// fetching ends early, none of them.
+func (f *certFollower) read(ctx context.Context, hashes []fleet.Hash, all map[fleet.Hash]wanted, stored func(fleet.Hash) bool) fetched {
 	here := map[fleet.Hash]bundle.Bundle{}
 	missing := slices.DeleteFunc(hashes, func(hash fleet.Hash) bool {
 		if stored(hash) {
@@ -102,38 +184,23 @@ func (f *certFollower) read(ctx context.Context, hashes []fleet.Hash, stored fun
 		}
 	}
 	maps.Copy(good, here)
+	for hash, b := range good {
+		if err := usable(&f.checker, b, !all[hash].full); err != nil {
+			bad[hash] = err
+			delete(good, hash)
+		}
+	}
 	return fetched{good, bad}
 }
 
-// put checks and writes bundles, and says of each that was asked for what came
-// of it. Some are checked in full, and marked.
-func (f *certFollower) put(got fetched, full map[fleet.Hash]bool) map[fleet.Hash]error {
+// put writes bundles, and says of each that was asked for what came of it. Those
+// that were checked in full are marked.
+func (f *certFollower) put(got fetched, all map[fleet.Hash]wanted) map[fleet.Hash]error {
 	result := got.bad
-	var mu sync.Mutex
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for hash, b := range got.good {
-		g.Go(func() error {
-			err := usable(&f.checker, b, !full[hash])
-			mu.Lock()
-			defer mu.Unlock()
-			result[hash] = err
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		f.log.Error("bundles not checked", "err", err)
-	}
-	for hash, err := range result {
-		if err != nil {
-			delete(got.good, hash)
-		}
-	}
-	for hash, err := range f.renderer.PutBundles(got.good) {
-		result[hash] = err
-	}
+	failed := f.renderer.PutBundles(got.good)
 	for hash := range got.good {
-		if full[hash] && result[hash] == nil {
+		result[hash] = failed[hash]
+		if all[hash].full && failed[hash] == nil {
 			f.mark(hash)
 		}
 	}

@@ -23,6 +23,8 @@ const (
 	certRetry    = 5 * time.Second // first retry of what could not be written
 	certRetryMax = 5 * time.Minute // the same, again and again
 
+	flood = 10000 // from how many names on events of the kernel are more than tell anything
+
 	bulk   = 1000 // from how many names on their memory is given back at once
 	bulkGC = 150  // percent: they are garbage soon, which is not looked for as often meanwhile
 )

@@ -57,7 +57,7 @@ func newGuard(a *Agent, probs *problems) *guard {
 	g := &guard{
 		log: a.log.Named("guard"), renderer: a.renderer, served: &a.certs.served,
 		edits: &edits{log: a.log.Named("guard"), problems: probs}, begin: make(chan struct{}),
-		certs: &suspects{wake: newWake()}, release: &releaseSuspect{wake: newWake()},
+		certs: &suspects{wake: newWake(), turned: newWake()}, release: &releaseSuspect{wake: newWake()},
 	}
 	a.certs.suspects, a.certs.edits = g.certs, g.edits
 	a.follower.foreign, a.follower.edits = g.release, g.edits
@@ -104,6 +104,11 @@ func (g *guard) Run(ctx context.Context) (err error) {
 			if len(g.sweeper.first) > 0 {
 				sweep.Reset(guardQuiet)
 			}
+		case <-g.certs.turned:
+			if follow = g.follow(); !g.certs.flood.Load() {
+				g.suspectAll()
+				sweep.Reset(guardQuiet)
+			}
 		case <-retry:
 			follow = g.follow()
 		case <-sweep.C:
@@ -144,10 +149,8 @@ func (g *guard) look() bool {
 	batch := g.dirty.take()
 	followed := g.follow()
 	if batch.lost {
-		g.certs.add(nil, nil, true)
 		g.release.give(time.Time{})
-		g.adopt()
-		g.sweeper.first = g.watched()
+		g.suspectAll()
 		maps.DeleteFunc(batch.paths, func(path string, _ fsnotify.Op) bool { return g.isCert(path) })
 	}
 	var live []string
@@ -177,6 +180,13 @@ func (g *guard) look() bool {
 	}
 	g.certs.add(live, bundles, false)
 	return followed
+}
+
+// suspectAll asks for a look at every name, and compares what is watched.
+func (g *guard) suspectAll() {
+	g.certs.add(nil, nil, true)
+	g.adopt()
+	g.sweeper.first = g.watched()
 }
 
 // isCert reports whether a path is that of a certificate.

@@ -51,12 +51,16 @@ type ledger struct {
 
 	Trials     map[string]certTrial   `json:"trials,omitempty"` // by name
 	Quarantine map[string]quarantined `json:"quarantine,omitempty"`
+
+	// more is trials that there is no room for, of names that nginx loads when it
+	// starts, until it was seen to load all of them. They end with the agent.
+	more map[string]certTrial
 }
 
 // openLedger reads what stateDir remembers. One that cannot be read is begun
 // anew with the error: its names are tried again.
 func openLedger(stateDir string) (*ledger, error) {
-	l := &ledger{file: filepath.Join(stateDir, "certificates.json")}
+	l := &ledger{file: filepath.Join(stateDir, "certificates.json"), more: map[string]certTrial{}}
 	data, err := os.ReadFile(l.file)
 	if err == nil {
 		err = json.Unmarshal(data, l)
@@ -89,16 +93,28 @@ func (l *ledger) save() error {
 	return nil
 }
 
-// try puts a name on trial.
-func (l *ledger) try(name string, t certTrial) {
-	if _, known := l.Trials[name]; !known && len(l.Trials) >= maxTrials {
-		return
+// try puts a name on trial. held says that nginx loads it when it starts.
+func (l *ledger) try(name string, t certTrial, held bool) {
+	if _, known := l.Trials[name]; known || len(l.Trials) < maxTrials {
+		l.Trials[name], l.dirty = t, true
+		delete(l.more, name)
+	} else if held {
+		l.more[name] = t
 	}
-	l.Trials[name], l.dirty = t, true
+}
+
+// trial is that of a name, if it is on trial.
+func (l *ledger) trial(name string) (certTrial, bool) {
+	t, on := l.Trials[name]
+	if !on {
+		t, on = l.more[name]
+	}
+	return t, on
 }
 
 // end takes a name off trial.
 func (l *ledger) end(name string) {
+	delete(l.more, name)
 	if _, on := l.Trials[name]; on {
 		delete(l.Trials, name)
 		l.dirty = true
@@ -154,7 +170,7 @@ func (l *ledger) aim(e fleet.Entry) fleet.Entry {
 // lastGood is what a name goes back to if a bundle that replaces have fails. One
 // that nobody has seen yet is better than none.
 func (l *ledger) lastGood(name string, have fleet.Hash) fleet.Hash {
-	if t, on := l.Trials[name]; on && t.Bundle == have && !t.Back.IsZero() {
+	if t, on := l.trial(name); on && t.Bundle == have && !t.Back.IsZero() {
 		return t.Back
 	}
 	return have
@@ -188,8 +204,10 @@ func (l *ledger) problem() fleet.Problem {
 // spare are the bundles that names may have to go back to.
 func (l *ledger) spare() []fleet.Hash {
 	var all []fleet.Hash
-	for _, t := range l.Trials {
-		all = append(all, t.Back)
+	for _, trials := range []map[string]certTrial{l.Trials, l.more} {
+		for _, t := range trials {
+			all = append(all, t.Back)
+		}
 	}
 	for _, q := range l.Quarantine {
 		all = append(all, q.Back)

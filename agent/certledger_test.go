@@ -61,8 +61,8 @@ func TestLedgerIsKept(t *testing.T) {
 	l := ledgerIn(t, dir)
 	at := time.Now().UTC()
 	trial := certTrial{Bundle: bundleNo(1), Back: bundleNo(2), At: at, Reload: true}
-	l.try("a.test", trial)
-	l.try("b.test", certTrial{Bundle: bundleNo(3), At: at})
+	l.try("a.test", trial, false)
+	l.try("b.test", certTrial{Bundle: bundleNo(3), At: at}, false)
 	condemned := quarantined{Bundle: bundleNo(3), At: at, Why: "not served", Alone: true}
 	l.condemn("b.test", condemned)
 	if err := l.save(); err != nil {
@@ -100,9 +100,9 @@ func TestLedgerIsBounded(t *testing.T) {
 	l := ledgerIn(t, t.TempDir())
 	begin := time.Now()
 	for i := range maxTrials + 1 {
-		l.try(fmt.Sprint(i), certTrial{Bundle: bundleNo(1), At: begin})
+		l.try(fmt.Sprint(i), certTrial{Bundle: bundleNo(1), At: begin}, false)
 	}
-	l.try("0", certTrial{Bundle: bundleNo(2), At: begin})
+	l.try("0", certTrial{Bundle: bundleNo(2), At: begin}, false)
 	if _, more := l.Trials[fmt.Sprint(maxTrials)]; len(l.Trials) != maxTrials || more || l.Trials["0"].Bundle != bundleNo(2) {
 		t.Errorf("%d trials, the last taken %t, want %d and not, and renewed ones taken", len(l.Trials), more, maxTrials)
 	}
@@ -124,8 +124,8 @@ func TestLedgerIsBounded(t *testing.T) {
 
 func TestLastGood(t *testing.T) {
 	l := ledgerIn(t, t.TempDir())
-	l.try("a.test", certTrial{Bundle: bundleNo(2), Back: bundleNo(1)})
-	l.try("new.test", certTrial{Bundle: bundleNo(2)})
+	l.try("a.test", certTrial{Bundle: bundleNo(2), Back: bundleNo(1)}, false)
+	l.try("new.test", certTrial{Bundle: bundleNo(2)}, false)
 	for name, tt := range map[string]struct {
 		name       string
 		have, want fleet.Hash

@@ -39,7 +39,7 @@ func (f *certFollower) try(ctx context.Context, flips, before map[string]fleet.H
 		if in || t.Back == t.Bundle {
 			t.Back = fleet.Hash{}
 		}
-		f.ledger.try(name, t)
+		f.ledger.try(name, t, use.held[name])
 	}
 	if slices.ContainsFunc(names, func(name string) bool { return use.held[name] }) {
 		f.testLive(ctx)
@@ -77,6 +77,9 @@ func (f *certFollower) testLive(ctx context.Context) {
 		f.log.Warn("live certificates not tested", "err", err)
 		return
 	}
+	if refused == nil {
+		clear(f.ledger.more)
+	}
 	f.refuse(refused)
 }
 
@@ -88,9 +91,11 @@ func (f *certFollower) refuse(refused renderer.Refusal) {
 	for _, r := range refused {
 		why[r.Bundle] = r.Why
 	}
-	for name, t := range f.ledger.Trials {
-		if _, as := refused[name]; why[t.Bundle] != "" && !as {
-			names = append(names, name)
+	for _, trials := range []map[string]certTrial{f.ledger.Trials, f.ledger.more} {
+		for name, t := range trials {
+			if _, as := refused[name]; why[t.Bundle] != "" && !as {
+				names = append(names, name)
+			}
 		}
 	}
 	for _, name := range names {
@@ -98,7 +103,8 @@ func (f *certFollower) refuse(refused renderer.Refusal) {
 		if !served || why[have] == "" || f.ledger.Quarantine[name].Bundle == have {
 			continue
 		}
-		f.condemn(name, quarantined{Bundle: have, Back: f.ledger.Trials[name].Back, Why: why[have]})
+		t, _ := f.ledger.trial(name)
+		f.condemn(name, quarantined{Bundle: have, Back: t.Back, Why: why[have]})
 	}
 	f.keepLedger()
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,7 +41,7 @@ func TestSampleOfManyNames(t *testing.T) {
 	f := follows(t)
 	before := someNames(300)
 	for name := range before {
-		f.ledger.try(name, certTrial{Bundle: bundleNo(1)})
+		f.ledger.try(name, certTrial{Bundle: bundleNo(1)}, false)
 	}
 	f.try(t.Context(), someNames(300), before, certUse{rendered: true})
 	if len(f.ledger.Trials) != sampled {
@@ -98,6 +99,35 @@ func TestCondemnedAreBothThatANameMayHave(t *testing.T) {
 	}
 	if want, todo := f.todo[name]; !todo || !want.IsZero() {
 		t.Errorf("to be served is %s, to be done %t, want nothing to be served", want, todo)
+	}
+}
+
+// TestNamesBeyondTheLedgerGoBack changes names that nginx loads when there is no
+// room for their trials: one that it refuses goes back all the same.
+func TestNamesBeyondTheLedgerGoBack(t *testing.T) {
+	const name = "a.test"
+	f := follows(t)
+	g, state := guarding(t, nil)
+	f.renderer = g.renderer
+	makeFolder(t, state, "store", bundleNo(1).String())
+	for i := range maxTrials {
+		f.ledger.try(fmt.Sprintf("n%d.test", i), certTrial{Bundle: bundleNo(3)}, true)
+	}
+	f.known.put(inventory.Shard{Number: inventory.ShardOf(name), Epoch: 1, Entries: []fleet.Entry{{Name: name, Bundle: bundleNo(2)}}})
+	f.served.reset(map[string]fleet.Hash{name: bundleNo(2)})
+	untested, stop := context.WithCancel(t.Context())
+	stop()
+	f.try(untested, map[string]fleet.Hash{name: bundleNo(2)}, map[string]fleet.Hash{name: bundleNo(1)}, certUse{held: map[string]bool{name: true}})
+	if !slices.Contains(f.ledger.spare(), bundleNo(1)) {
+		t.Error("the bundle before is not spared, want it kept to go back to")
+	}
+	f.refuse(renderer.Refusal{name: {Bundle: bundleNo(2), Why: "small key"}})
+	if want, todo := f.todo[name]; !todo || want != bundleNo(1) {
+		t.Errorf("to be served is %s, to be done %t, want the one before, %s", want, todo, bundleNo(1))
+	}
+	f.ledger.end(name)
+	if len(f.ledger.Trials) != maxTrials || len(f.ledger.more) != 0 {
+		t.Errorf("%d trials and %d more, want %d and none", len(f.ledger.Trials), len(f.ledger.more), maxTrials)
 	}
 }
 

@@ -241,7 +241,8 @@ func (f *certFollower) disown() {
 	}
 	for name, hash := range f.served.with(bad) {
 		if f.ledger.Quarantine[name].Bundle != hash {
-			f.condemn(name, quarantined{Bundle: hash, Back: f.ledger.Trials[name].Back, Why: why[hash], Unsigned: true})
+			t, _ := f.ledger.trial(name)
+			f.condemn(name, quarantined{Bundle: hash, Back: t.Back, Why: why[hash], Unsigned: true})
 		}
 	}
 	f.keepLedger()

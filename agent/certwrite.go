@@ -24,9 +24,13 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	if len(f.todo) >= bulk {
 		defer debug.SetGCPercent(debug.SetGCPercent(bulkGC))
 	}
+	if len(f.todo) >= flood {
+		f.suspects.floods(true)
+		defer f.suspects.floods(false)
+	}
 	began := time.Now()
-	ready, full, failed := f.fetch(ctx)
-	maps.DeleteFunc(f.mending.damaged, func(hash fleet.Hash, _ bool) bool { return ready[hash] })
+	got := f.fetch(ctx)
+	maps.DeleteFunc(f.mending.damaged, func(hash fleet.Hash, _ bool) bool { return got.ready[hash] })
 	flips, before := map[string]fleet.Hash{}, map[string]fleet.Hash{}
 	var change handlers.CertChange
 	var drops []string
@@ -37,7 +41,8 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 			if f.served.leave(name) {
 				change.Dropped = append(change.Dropped, name)
 			}
-		case ready[hash] || f.kept(name, hash):
+		case got.added[name] == hash: // done
+		case got.ready[hash] || f.kept(name, hash):
 			flips[name] = hash
 			if have, served := f.served.bundle(name); served && !f.served.leaving(name) {
 				before[name] = have
@@ -47,6 +52,7 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 	setErr, dropErr := f.renderer.SetLive(flips), f.renderer.DropLive(drops...)
 	err := errors.Join(setErr, dropErr)
 	f.settle(flips, drops, err)
+	maps.Copy(flips, got.added)
 	f.demand.forget(drops)
 	for name, hash := range flips {
 		switch now, _ := f.served.bundle(name); {
@@ -58,7 +64,7 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 			change.Added = append(change.Added, name)
 		}
 	}
-	f.issuers.add(f.unsigned(flips, full))
+	f.issuers.add(f.unsigned(flips, got.full))
 	f.log.Info("certificates followed", "epoch", f.head.Epoch, "added", len(change.Added), "replaced", len(change.Replaced),
 		"dropped", len(change.Dropped), "waiting", len(f.todo), "took", time.Since(began).Round(time.Microsecond), "err", err)
 	if len(flips) < bulk {
@@ -68,7 +74,7 @@ func (f *certFollower) write(ctx context.Context) []fleet.Problem {
 		f.try(ctx, flips, before, f.tell(ctx, change))
 		f.publish()
 	}
-	return f.failures(failed, setErr, dropErr)
+	return f.failures(got.failed, setErr, dropErr)
 }
 
 // tell passes on what has changed, if anything has.

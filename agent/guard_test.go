@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +36,7 @@ func guarding(t *testing.T, served map[string]fleet.Hash) (g *guard, state strin
 	})
 	g = &guard{
 		log: hclog.NewNullLogger(), renderer: r, fixed: map[string]uint64{}, bundles: map[fleet.Hash]bool{}, room: watchBundles,
-		certs: &suspects{wake: newWake()}, release: &releaseSuspect{wake: newWake()},
+		certs: &suspects{wake: newWake(), turned: newWake()}, release: &releaseSuspect{wake: newWake()},
 	}
 	g.served = &certsOf(served).served
 	g.dirty.wake = newWake()
@@ -111,6 +113,62 @@ func TestEventsOfElsewhereSuspectNothing(t *testing.T) {
 	if odd, all := g.certs.take(); all || len(odd.live)+len(odd.bundles) > 0 || g.release.given {
 		t.Errorf("suspects are %+v, all %t, the release %t, want none", odd, all, g.release.given)
 	}
+}
+
+// TestFloodIsNotWatched: events are not asked for while very much is written, and
+// all is looked at when that ends.
+func TestFloodIsNotWatched(t *testing.T) {
+	g, state := guarding(t, nil)
+	g.withWatcher(t)
+	live, store := filepath.Join(state, "live"), filepath.Join(state, "store")
+	watched := func(when string, want bool) {
+		t.Helper()
+		if !g.follow() {
+			t.Fatalf("folders are not watched %s", when)
+		}
+		list := g.watcher.WatchList()
+		if slices.Contains(list, live) != want || slices.Contains(list, store) != want || len(list) < 2 {
+			t.Errorf("watched %s are %v, want %s and %s among them: %t", when, list, live, store, want)
+		}
+	}
+	watched("at the start", true)
+	g.certs.floods(true)
+	watched("in a flood", false)
+	g.certs.floods(false)
+	watched("after it", true)
+	if takeAll(g) {
+		t.Error("all is looked at already, want it by the guard")
+	}
+
+	g.begin = make(chan struct{})
+	close(g.begin)
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- g.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	}()
+	g.certs.floods(true)
+	g.certs.floods(false)
+	testkit.Eventually(t, 20*time.Second, "a look at everything", func() error {
+		if !takeAll(g) {
+			return errors.New("not asked for")
+		}
+		return nil
+	})
+	testkit.Eventually(t, 20*time.Second, "a link of others to be seen", func() error {
+		link := filepath.Join(live, "new.test")
+		if err := errors.Join(os.RemoveAll(link), os.Symlink("../store/"+bundleNo(1).String(), link)); err != nil {
+			t.Fatal(err)
+		}
+		if odd, _ := g.certs.take(); !odd.live["new.test"] {
+			return errors.New("not seen")
+		}
+		return nil
+	})
 }
 
 // TestBundlesBeyondTheWatchesAreSwept has room for one bundle only. The sweep

@@ -109,6 +109,9 @@ func (g *guard) follow() bool {
 		return true
 	}
 	want := g.renderer.Folders()
+	if g.certs.flood.Load() {
+		want = slices.DeleteFunc(want, g.isCert)
+	}
 	for dir := range g.fixed {
 		if !slices.Contains(want, dir) {
 			delete(g.fixed, dir)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -16,6 +17,17 @@ type suspects struct {
 	mu  sync.Mutex
 	all bool // look at every name
 	odd oddities
+
+	// flood is on while so much is written that the kernel's events tell nothing:
+	// they are not asked for, and all is looked at when it ends.
+	flood  atomic.Bool
+	turned wake // flood has been turned on or off
+}
+
+// floods turns flood on or off.
+func (s *suspects) floods(on bool) {
+	s.flood.Store(on)
+	s.turned.give()
 }
 
 // oddities are entries of live and bundles.

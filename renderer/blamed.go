@@ -37,7 +37,7 @@ type Blamed struct {
 }
 
 // TestLive asks nginx -t whether it takes the configuration with what is live
-// now. The Refusal is empty if it does, or if no certificate is to blame.
+// now. The Refusal is nil if it does, and empty if no certificate is to blame.
 func (r *Renderer) TestLive(ctx context.Context) (Refusal, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

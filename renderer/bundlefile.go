@@ -20,9 +20,21 @@ type bundleFile struct {
 	perm fs.FileMode
 }
 
-// create writes the file into a new folder. Mode and group are those that it
-// keeps, from the first byte on, where umask and parent let them.
-func (f bundleFile) create(dir string, gid int, sync bool) (err error) {
+// maker makes the files and folders of many bundles. What the first of a kind
+// needs to have its group and mode, all others need: they come from the same
+// process into folders of the same parent. It has one user at a time.
+type maker struct {
+	gid   int
+	needs map[string]need // by the name in the bundle; the bundle itself is ""
+}
+
+// need is what is not right of something new; umask, set-group-ID and default
+// ACLs of the parent decide.
+type need struct{ owner, mode bool }
+
+// file writes a file into a new folder. Mode and group are those that it keeps,
+// from the first byte on, where umask and parent let them.
+func (m *maker) file(dir string, f bundleFile, sync bool) (err error) {
 	path := filepath.Join(dir, f.name)
 	var fd int
 	err = uninterrupted(func() (err error) {
@@ -37,42 +49,64 @@ func (f bundleFile) create(dir string, gid int, sync bool) (err error) {
 			err = &fs.PathError{Op: "close", Path: path, Err: closeErr}
 		}
 	}()
-	if err := f.fill(fd, gid, sync); err != nil {
+	if err := m.fill(fd, f, sync); err != nil {
 		return &fs.PathError{Op: "write", Path: path, Err: err}
 	}
 	return nil
 }
 
-// fill is create with an open file: an os.File costs as much as the file itself.
-func (f bundleFile) fill(fd, gid int, sync bool) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
+// fill is file with an open one: an os.File costs as much as the file itself.
+func (m *maker) fill(fd int, f bundleFile, sync bool) error {
+	n, err := m.need(f.name, f.perm, func(st *unix.Stat_t) error { return unix.Fstat(fd, st) })
+	if err == nil && n.owner {
+		err = unix.Fchown(fd, -1, m.gid)
 	}
-	if int(st.Gid) != gid {
-		if err := unix.Fchown(fd, -1, gid); err != nil {
-			return err
-		}
+	if err == nil && n.mode {
+		err = unix.Fchmod(fd, uint32(f.perm))
 	}
-	if fs.FileMode(st.Mode).Perm() != f.perm {
-		if err := unix.Fchmod(fd, uint32(f.perm)); err != nil {
-			return err
-		}
-	}
-	for text := f.text; len(text) > 0; {
-		err := uninterrupted(func() error {
+	for text := f.text; err == nil && len(text) > 0; {
+		err = uninterrupted(func() error {
 			n, err := unix.Write(fd, text)
 			text = text[max(n, 0):]
 			return err
 		})
-		if err != nil {
-			return err
-		}
 	}
-	if !sync {
-		return nil
+	if err != nil || !sync {
+		return err
 	}
 	return uninterrupted(func() error { return unix.Fsync(fd) })
+}
+
+// folder makes a folder that is known by a name in the bundle.
+func (m *maker) folder(path, name string, perm fs.FileMode) error {
+	if err := uninterrupted(func() error { return unix.Mkdir(path, uint32(perm)) }); err != nil {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
+	}
+	n, err := m.need(name, perm, func(st *unix.Stat_t) error { return unix.Lstat(path, st) })
+	if err == nil && n.owner {
+		err = unix.Lchown(path, -1, m.gid)
+	}
+	if err == nil && n.mode {
+		err = unix.Chmod(path, uint32(perm))
+	}
+	if err != nil {
+		return &fs.PathError{Op: "set access", Path: path, Err: err}
+	}
+	return nil
+}
+
+// need looks at the first of a kind.
+func (m *maker) need(name string, perm fs.FileMode, look func(*unix.Stat_t) error) (need, error) {
+	if n, known := m.needs[name]; known {
+		return n, nil
+	}
+	var st unix.Stat_t
+	if err := look(&st); err != nil {
+		return need{}, err
+	}
+	n := need{owner: int(st.Gid) != m.gid, mode: fs.FileMode(st.Mode).Perm() != perm}
+	m.needs[name] = n
+	return n, nil
 }
 
 // uninterrupted calls do again as long as a signal ends it (signal(7)).
@@ -82,13 +116,6 @@ func uninterrupted(do func() error) error {
 			return err
 		}
 	}
-}
-
-func createDir(dir string, gid int, perm fs.FileMode) error {
-	if err := os.Mkdir(dir, perm); err != nil {
-		return err
-	}
-	return setAccess(dir, gid, perm)
 }
 
 // setAccess sets owner, group and mode where they are others.
@@ -128,14 +155,15 @@ func syncAll(dir string) (err error) {
 // inode and time for the same (ssl_certificate_cache).
 func (r *Renderer) keepBundle(hash fleet.Hash, files []bundleFile) (bool, error) {
 	dir := r.cfg.bundleDir(hash)
-	info, err := os.Lstat(dir)
+	var st unix.Stat_t
+	err := unix.Lstat(dir, &st)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, &fs.PathError{Op: "lstat", Path: dir, Err: err}
 	}
-	if !info.IsDir() || !holds(dir, files) {
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || !holds(dir, files) {
 		r.cfg.Log.Warn("replacing a bundle that was changed by others", "path", dir)
 		return false, nil
 	}

@@ -88,8 +88,9 @@ func (r *Renderer) stageBundles(bundles map[fleet.Hash]bundle.Bundle, durable bo
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for part := range slices.Chunk(slices.Collect(maps.Keys(bundles)), stageAtOnce) {
 		g.Go(func() error {
+			m := maker{gid: *r.group, needs: map[string]need{}}
 			for _, hash := range part {
-				temp, err := r.stageBundle(hash, bundles[hash], durable)
+				temp, err := r.stageBundle(&m, hash, bundles[hash], durable)
 				mu.Lock()
 				if err != nil {
 					fail(hash, err)
@@ -108,11 +109,11 @@ func (r *Renderer) stageBundles(bundles map[fleet.Hash]bundle.Bundle, durable bo
 }
 
 // stageAtOnce is how many bundles one goroutine stages in a row.
-const stageAtOnce = 16
+const stageAtOnce = 64
 
 // stageBundle writes a bundle's files into a temporary folder in the store; no
 // folder if the bundle is in place. sync makes the files durable.
-func (r *Renderer) stageBundle(hash fleet.Hash, b bundle.Bundle, sync bool) (temp string, _ error) {
+func (r *Renderer) stageBundle(m *maker, hash fleet.Hash, b bundle.Bundle, sync bool) (temp string, _ error) {
 	if got := bundle.Hash(b); got != hash || hash.IsZero() {
 		return "", fmt.Errorf("it has the hash %s", got)
 	}
@@ -123,29 +124,29 @@ func (r *Renderer) stageBundle(hash fleet.Hash, b bundle.Bundle, sync bool) (tem
 		return "", err
 	}
 	temp = filepath.Join(r.cfg.storeDir(), stagePrefix+hash.String())
-	if err := r.fillBundle(temp, files, sync); err != nil {
+	if err := m.bundle(temp, files, sync); err != nil {
 		return "", errors.Join(err, os.RemoveAll(temp))
 	}
 	return temp, nil
 }
 
-// fillBundle writes the files into a new temporary folder.
-func (r *Renderer) fillBundle(temp string, files []bundleFile, sync bool) error {
-	err := createDir(temp, *r.group, 0o710)
+// bundle writes the files into a new temporary folder.
+func (m *maker) bundle(temp string, files []bundleFile, sync bool) error {
+	err := m.folder(temp, "", 0o710)
 	if errors.Is(err, fs.ErrExist) { // left by a write that failed
 		if err = os.RemoveAll(temp); err == nil {
-			err = createDir(temp, *r.group, 0o710)
+			err = m.folder(temp, "", 0o710)
 		}
 	}
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		if err := f.create(temp, *r.group, sync); err != nil {
+		if err := m.file(temp, f, sync); err != nil {
 			return err
 		}
 	}
-	if err := createDir(filepath.Join(temp, rootDir), *r.group, 0o750); err != nil || !sync {
+	if err := m.folder(filepath.Join(temp, rootDir), rootDir, 0o750); err != nil || !sync {
 		return err
 	}
 	return syncDir(temp)

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
@@ -102,6 +104,6 @@ func readBundle(chain, key string) (b bundle.Bundle, ok bool) {
 
 // HasBundle reports whether there is a folder for the bundle in the store.
 func (r *Renderer) HasBundle(hash fleet.Hash) bool {
-	info, err := os.Lstat(r.cfg.bundleDir(hash))
-	return err == nil && info.IsDir()
+	var st unix.Stat_t
+	return unix.Lstat(r.cfg.bundleDir(hash), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }

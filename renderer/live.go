@@ -31,18 +31,10 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 	if err := r.admit(nil); err != nil {
 		return fmt.Errorf("set certificates live: %w", err)
 	}
-	stored := r.HasBundle
-	if len(flips) >= listAt {
-		all, err := r.Stored()
-		if err != nil {
-			return fmt.Errorf("set certificates live: %w", err)
-		}
-		stored = func(hash fleet.Hash) bool { return all[hash] }
-	}
 	var errs []error
 	for name, hash := range flips {
 		err := ErrNoBundle
-		if stored(hash) {
+		if r.HasBundle(hash) {
 			err = r.setLive(name, hash)
 		}
 		if err != nil {
@@ -52,10 +44,6 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 	}
 	return errors.Join(errs...)
 }
-
-// listAt is from how many names on the store is listed once instead of each
-// bundle being looked for.
-const listAt = 256
 
 func (r *Renderer) setLive(name string, hash fleet.Hash) error {
 	folder, err := LiveFolder(name)

@@ -17,6 +17,7 @@ type Pace struct {
 	MaxRetry time.Duration // longest pause after an error
 	Every    time.Duration // answers closer than this, in the long run, are slowed down
 	Burst    int           // answers in a row that are not
+	Rest     time.Duration // after an answer that may be news, so that nobody asks while what it brings is fetched
 }
 
 // DefaultPace suits watches of single keys and small lists.
@@ -54,7 +55,9 @@ func (p Pace) Watch(ctx context.Context, read func(*api.QueryOptions) (*api.Quer
 			continue
 		}
 		retry.Reset()
-		index = following(index, meta.LastIndex)
+		if index = following(index, meta.LastIndex); index != 0 {
+			Pause(ctx, p.Rest)
+		}
 	}
 }
 

@@ -147,6 +147,10 @@ func (r *bitReader) number(k int) int64 {
 	zeros := 0
 	if window, ok := r.peek(); ok && !r.bad {
 		zeros = min(bits.LeadingZeros64(window), maxPeek)
+		if width := 2*zeros + 1 + k; width <= maxPeek { // all of it is in the window
+			r.pos += width
+			return int64(window>>(64-width)) - 1<<k //nolint:gosec // fewer bits
+		}
 		r.pos += zeros
 	}
 	for r.get(1) == 0 {

@@ -14,7 +14,7 @@ import (
 // are, then so many that the answer has about answerSize bytes of values.
 const (
 	firstGets  = 8
-	maxGets    = 64
+	maxGets    = 128
 	answerSize = 1 << 20
 )
 

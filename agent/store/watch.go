@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -21,9 +22,16 @@ func (s *Store) WatchRing(ctx context.Context, fn func(RingRecord, error)) error
 	return nil
 }
 
-// WatchHead is WatchRing for the inventory's head.
+// headRest is longer than a fleet takes to follow one change, which all nodes
+// fetch at the same moment.
+const headRest = 200 * time.Millisecond
+
+// WatchHead is WatchRing for the inventory's head. Of changes that are
+// closer than headRest only the last is passed on.
 func (s *Store) WatchHead(ctx context.Context, fn func(HeadRecord, error)) error {
-	watch(ctx, s.pace, s.getHead, fn)
+	pace := s.pace
+	pace.Rest = headRest
+	watch(ctx, pace, s.getHead, fn)
 	return nil
 }
 

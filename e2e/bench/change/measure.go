@@ -31,6 +31,7 @@ type scene struct {
 	stock  *stock
 	who    string
 	n      int
+	dir    string // where it writes
 
 	node node
 	wire *wire
@@ -40,8 +41,7 @@ type scene struct {
 // measure starts the contestant's node and makes its figure.
 func measure(ctx context.Context, p *lab.Program, o options, s scene) (f figure, err error) {
 	f = figure{who: s.who, n: s.n}
-	dir := o.folder(p)
-	if s.node, err = s.open(ctx, p, dir); err != nil {
+	if s.node, err = s.open(ctx, p, s.dir); err != nil {
 		return f, err
 	}
 	if s.wire, err = newWire(ctx, p, s.consul); err != nil {
@@ -70,7 +70,7 @@ func measure(ctx context.Context, p *lab.Program, o options, s scene) (f figure,
 	if err := s.series(ctx, o, &f); err != nil {
 		return f, err
 	}
-	if f.files, err = s.written(ctx, o, dir); err != nil {
+	if f.files, err = s.written(ctx, o, s.dir); err != nil {
 		return f, err
 	}
 	if s.who == tlsfleetName {

@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+)
+
+// TestNewNamesAreServedAsTheyCome has a name that is served, which keeps what it
+// has until all are written, and others that are not.
+func TestNewNamesAreServedAsTheyCome(t *testing.T) {
+	f := follows(t)
+	g, state := guarding(t, nil)
+	f.renderer = g.renderer
+	f.served.reset(map[string]fleet.Hash{"old.test": bundleNo(1), "same.test": bundleNo(3)})
+	f.todo = map[string]fleet.Hash{
+		"old.test": bundleNo(2), "new.test": bundleNo(2), "more.test": bundleNo(2), "same.test": bundleNo(3),
+		"alone.test": bundleNo(4), "absent.test": bundleNo(5), "gone.test": {},
+	}
+	all := f.wanted()
+	for n, want := range map[byte]bool{2: true, 3: false, 4: false, 5: false} {
+		if got, asked := all[bundleNo(n)]; !asked || got.full != want {
+			t.Errorf("bundle %d: asked for %t, to be checked in full %t, want %t", n, asked, got.full, want)
+		}
+	}
+	if len(all) != 4 {
+		t.Errorf("%d bundles are asked for, want 4", len(all))
+	}
+	for _, n := range []byte{2, 3, 4} {
+		makeFolder(t, state, "store", bundleNo(n).String())
+	}
+	added := map[string]fleet.Hash{}
+	f.serveNew([]fleet.Hash{bundleNo(2), bundleNo(3)}, all, added)
+	want := map[string]fleet.Hash{"new.test": bundleNo(2), "more.test": bundleNo(2)}
+	if !maps.Equal(added, want) {
+		t.Errorf("served are %v, want %v", added, want)
+	}
+	for name := range want {
+		if have, served := f.served.bundle(name); !served || have != bundleNo(2) {
+			t.Errorf("%s is noted with %s, want what it is served with", name, have)
+		}
+	}
+	f.serveNew([]fleet.Hash{bundleNo(4), bundleNo(5)}, all, added)
+	if !maps.Equal(added, want) {
+		t.Errorf("served are %v after one that fails, want %v and all others at the end", added, want)
+	}
+	links, err := os.ReadDir(filepath.Join(state, "live"))
+	var names []string
+	for _, l := range links {
+		names = append(names, l.Name())
+	}
+	if err != nil || !slices.Equal(names, []string{"alone.test", "more.test", "new.test"}) {
+		t.Errorf("links are %v, %v, want none of a name that was served", names, err)
+	}
+}
