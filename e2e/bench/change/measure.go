@@ -139,16 +139,30 @@ func (s *scene) written(ctx context.Context, o options, dir string) (int, error)
 		return 0, err
 	}
 	// Other files may come after that of the changed name.
-	if err := sleep(ctx, o.every+2*t.file); err != nil {
-		return 0, err
+	n, last := 0, -1
+	for pause := o.every + 2*t.file; n != last; pause = o.every {
+		if err := sleep(ctx, pause); err != nil {
+			return 0, err
+		}
+		last = n
+		if n, err = younger(dir, before); err != nil {
+			return 0, err
+		}
 	}
-	n := 0
+	return n, nil
+}
+
+// younger counts the files below a folder that were written after a time.
+func younger(dir string, than time.Time) (n int, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		info, err := d.Info()
-		if err == nil && info.ModTime().After(before) && filepath.Ext(d.Name()) != ".log" {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // on its way to its place
+		}
+		if err == nil && info.ModTime().After(than) && filepath.Ext(d.Name()) != ".log" {
 			n++
 		}
 		return err

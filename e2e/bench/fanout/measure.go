@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+
 	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
@@ -18,7 +20,7 @@ import (
 const (
 	startLimit  = 3 * time.Minute // for all nodes to have all certificates
 	changeLimit = 30 * time.Second
-	look        = 5 * time.Millisecond
+	look        = time.Second
 )
 
 // figure is how long it took, of all nodes and changes.
@@ -102,33 +104,50 @@ func measure(ctx context.Context, p *lab.Program, o options) (figure, error) {
 	return f, err
 }
 
-// nodes are the folders with the links of each node.
-type nodes []string
+// nodes are the folders with the links of each node. The kernel tells when one
+// changes: to look at all of them again and again would slow the nodes down.
+type nodes struct {
+	live    []string
+	watcher *fsnotify.Watcher
+}
 
-// await looks until the certificate is in place everywhere, and returns how long
+// await waits until the certificate is in place everywhere, and returns how long
 // each node took.
-func (n nodes) await(ctx context.Context, limit time.Duration, name string, hash fleet.Hash) ([]time.Duration, error) {
+func (n *nodes) await(ctx context.Context, limit time.Duration, name string, hash fleet.Hash) ([]time.Duration, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	waiting := slices.Clone(n)
+	waiting := map[string]bool{}
+	for _, live := range n.live {
+		waiting[live] = true
+	}
 	var took []time.Duration
-	for {
-		waiting = slices.DeleteFunc(waiting, func(live string) bool {
-			target, err := os.Readlink(filepath.Join(live, name))
-			there := err == nil && filepath.Base(target) == hash.String()
-			if there {
-				took = append(took, time.Since(began))
-			}
-			return there
-		})
-		if len(waiting) == 0 {
-			return took, nil
-		}
-		if err := pause(ctx, look); err != nil {
-			return nil, fmt.Errorf("%d of %d nodes have no %s: %w", len(waiting), len(n), name, err)
+	see := func(live string) {
+		target, err := os.Readlink(filepath.Join(live, name))
+		if waiting[live] && err == nil && filepath.Base(target) == hash.String() {
+			delete(waiting, live)
+			took = append(took, time.Since(began))
 		}
 	}
+	all := time.NewTicker(look) // for those that the kernel does not tell of
+	defer all.Stop()
+	for len(waiting) > 0 {
+		select {
+		case e := <-n.watcher.Events:
+			if e.Has(fsnotify.Create) && filepath.Base(e.Name) == name {
+				see(filepath.Dir(e.Name))
+			}
+		case err := <-n.watcher.Errors:
+			return nil, fmt.Errorf("watch nodes: %w", err)
+		case <-all.C:
+			for _, live := range n.live {
+				see(live)
+			}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%d of %d nodes have no %s: %w", len(waiting), len(n.live), name, context.Cause(ctx))
+		}
+	}
+	return took, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

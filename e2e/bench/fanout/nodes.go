@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tlsfleet/tlsfleet/agent"
@@ -93,7 +94,7 @@ func (o options) folder(p *lab.Program, memory string) (string, error) {
 }
 
 // startNodes starts the agents; they end with p.
-func startNodes(ctx context.Context, p *lab.Program, o options, consul string, s *source) (nodes, error) {
+func startNodes(ctx context.Context, p *lab.Program, o options, consul string, s *source) (*nodes, error) {
 	nginx := testkit.NewNginx(p, testkit.NginxOptions{})
 	run := testkit.TmpfsDir(p)
 	root, err := o.folder(p, run)
@@ -106,7 +107,16 @@ func startNodes(ctx context.Context, p *lab.Program, o options, consul string, s
 		stop()
 		running.Wait()
 	})
-	var all nodes
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watch nodes: %w", err)
+	}
+	p.Cleanup(func() {
+		if err := watcher.Close(); err != nil {
+			p.Logf("end watch: %v", err)
+		}
+	})
+	all := &nodes{watcher: watcher}
 	for i := range o.watchers {
 		node := fmt.Sprintf("node%d", i)
 		cfg := config.Default()
@@ -123,7 +133,11 @@ func startNodes(ctx context.Context, p *lab.Program, o options, consul string, s
 				p.Logf("%s: %v", node, err)
 			}
 		})
-		all = append(all, filepath.Join(cfg.StateDir, "live"))
+		live := filepath.Join(cfg.StateDir, "live")
+		if err := watcher.Add(live); err != nil {
+			return nil, fmt.Errorf("watch %s: %w", node, err)
+		}
+		all.live = append(all.live, live)
 	}
 	return all, nil
 }
