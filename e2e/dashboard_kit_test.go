@@ -20,7 +20,7 @@ const browserTime = 3 * time.Minute
 
 // browser starts a Chromium that has seen nothing yet, for as long as the test
 // takes. It asks for nothing but what it is told to.
-func browser(t *testing.T, width, height int64, dark bool) context.Context {
+func browser(t *testing.T, width, height int64, dark bool, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -36,6 +36,7 @@ func browser(t *testing.T, width, height int64, dark bool) context.Context {
 	if dark {
 		o = append(o, chromedp.Flag("blink-settings", "preferredColorScheme=0"))
 	}
+	o = append(o, more...)
 	timed, stop := context.WithTimeout(t.Context(), browserTime)
 	t.Cleanup(stop)
 	alloc, end := chromedp.NewExecAllocator(timed, o...)

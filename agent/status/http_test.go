@@ -286,3 +286,37 @@ func TestHTTPRefusesLongRequests(t *testing.T) {
 		t.Errorf("GET with 64 KB of path = %d, want 431 or no answer", resp.StatusCode)
 	}
 }
+
+// TestHTTPOutlivesSlowClients has as many clients as are served at a time begin a
+// request and never end it.
+func TestHTTPOutlivesSlowClients(t *testing.T) {
+	t.Parallel()
+	addr := web(t, HTTPConfig{}, fleet.Report{})
+	var slow []net.Conn
+	for range maxHTTPConns {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close() //nolint:errcheck // the server has closed it
+		if _, err := io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: "); err != nil {
+			t.Fatal(err)
+		}
+		slow = append(slow, conn)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := ask(t, &http.Client{Timeout: time.Minute}, r); code != http.StatusOK {
+		t.Errorf("GET /metrics beside %d slow clients = %d, want 200", len(slow), code)
+	}
+	for _, conn := range slow {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("a slow client is still connected after a minute, want it dropped")
+		}
+	}
+}

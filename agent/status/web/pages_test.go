@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -24,7 +26,7 @@ type stage struct {
 	fleet atomic.Pointer[Fleet]
 	err   atomic.Pointer[error]
 	reads atomic.Int64
-	block chan struct{} // nil: names are found at once
+	block chan struct{} // nil: names are found, and the fleet is read, at once
 }
 
 func newStage() *stage {
@@ -37,6 +39,9 @@ func (s *stage) fail(err error) { s.err.Store(&err) }
 
 func (s *stage) Fleet(context.Context) (Fleet, error) {
 	s.reads.Add(1)
+	if s.block != nil {
+		<-s.block
+	}
 	if err := s.err.Load(); err != nil {
 		return Fleet{}, *err
 	}
@@ -140,11 +145,13 @@ func TestPageMayLoadOnlyItself(t *testing.T) {
 func TestManyViewersCostOneRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage()
+		s.block = make(chan struct{})
 		p := New(s)
 		for range 100 {
 			go p.look(t.Context())
 		}
-		synctest.Wait()
+		synctest.Wait() // all of them, while the first read is under way
+		close(s.block)
 		p.look(t.Context())
 		if got := s.reads.Load(); got != 1 {
 			t.Errorf("%d reads for 101 viewers, want 1", got)
@@ -332,6 +339,40 @@ func TestStreamDropsWhoLags(t *testing.T) {
 	if n != streamQueue {
 		t.Errorf("the slow one got %d events before its end, want %d", n, streamQueue)
 	}
+}
+
+// TestStreamLeavesWhoDoesNotRead has a client whose end of the connection is full.
+func TestStreamLeavesWhoDoesNotRead(t *testing.T) {
+	t.Parallel()
+	p := New(newStage())
+	ended := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		p.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := io.WriteString(conn, "GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	e := Event{Kind: kindProblem, Text: strings.Repeat("x", 1<<20)}
+	testkit.Eventually(t, time.Minute, "the stream to end", func() error {
+		p.streams.tell(e)
+		select {
+		case <-ended:
+			return nil
+		default:
+			return fmt.Errorf("%d are open", p.streams.count())
+		}
+	})
 }
 
 func TestStreamLeavesWhoHasGone(t *testing.T) {
