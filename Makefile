@@ -68,7 +68,7 @@ test: deps deps-packages build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(VERSITYGW) 
 	cd e2e; go test -race -timeout $(TIMEOUT) ./... || rc=$$?; exit $$rc
 
 .PHONY: deps-packages
-deps-packages: ## install lintian, rpm, rpmlint and systemd by apt, if they are missing
+deps-packages: ## install zsh, fish, lintian, rpm, rpmlint and systemd by apt, if they are missing
 	@.ci/deps-packages
 
 .PHONY: e2e-packages
@@ -102,6 +102,10 @@ bench-rotation: deps $(CONSUL) build ## measure resumptions lost while ticket ke
 .PHONY: bench-change
 bench-change: deps $(CONSUL) $(TEMPLATE) build ## measure what one changed certificate costs, beside consul-template
 	cd e2e && go run ./bench/change -consul-template $(TEMPLATE) $(ARGS)
+
+.PHONY: bench-memory
+bench-memory: deps $(CONSUL) build ## measure the memory of an agent that follows 100 certificates and shows its dashboard
+	cd e2e && go run ./bench/change -n 100 -contestant tlsfleet -pages -idle 20s $(ARGS)
 
 .PHONY: bench-swap
 bench-swap: deps ## count handshakes that fail while certificates are renewed 1,000 times a second

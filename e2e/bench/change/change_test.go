@@ -71,6 +71,7 @@ func TestJudgeNamesWhatIsNotAsExpected(t *testing.T) {
 		ok     bool
 	}{
 		"as expected":     {func(*figure) {}, true},
+		"large for few":   {func(f *figure) { f.n, f.rss = small, leanMemory+1 }, false},
 		"slow":            {func(f *figure) { f.taken[0].file = 11 * time.Millisecond * 3 / 2 }, false},
 		"grown":           {func(f *figure) { f.taken[0].file = 13 * time.Millisecond }, false},
 		"many bytes":      {func(f *figure) { f.bytes = mostBytes + 1 }, false},

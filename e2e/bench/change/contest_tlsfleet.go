@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -25,6 +27,7 @@ const fleetName = "bench"
 // nginx in variable mode: no change here needs a reload.
 type tlsfleet struct {
 	binary, keyring string
+	http            string // address; empty: none
 	store           *store.Store
 	stock           *stock
 }
@@ -103,7 +106,7 @@ nginx {
   default_servers = ["%[10]s ssl"]
 }
 http {
-  address = ""
+  address = %[11]q
 }
 certificates {
   mode   = "variable"
@@ -116,11 +119,33 @@ func (n *tlsfleetNode) start(p *lab.Program, addr string) *lab.Process {
 	file := filepath.Join(n.dir, "tlsfleet.hcl")
 	release := "127.0.0.1:" + strconv.Itoa(testkit.FreePort(p, "127.0.0.1"))
 	text := fmt.Sprintf(tlsfleetConfig, fleetName, n.keyring, n.nginx.StateDir, n.run, addr,
-		n.nginx.Binary, n.nginx.ConfigFile, n.nginx.PIDFile, release, n.addr())
+		n.nginx.Binary, n.nginx.ConfigFile, n.nginx.PIDFile, release, n.addr(), n.http)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		p.Fatalf("configure tlsfleet: %v", err)
 	}
 	return lab.Start(p, "tlsfleet", filepath.Join(n.dir, "agent.log"), nil, n.binary, "agent", "--config", file)
+}
+
+// read asks for what the HTTP address has.
+func (n *tlsfleetNode) read(ctx context.Context) error {
+	for _, path := range []string{"/", "/v1/fleet", "/v1/names", "/v1/expiry", "/v1/waiting", "/metrics"} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.http+path, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("read %s: %s", path, resp.Status)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (n *tlsfleetNode) live() string { return filepath.Join(n.nginx.StateDir, "live") }

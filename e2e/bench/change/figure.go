@@ -75,8 +75,10 @@ const (
 	mostTime   = 20 * time.Millisecond // median
 	mostGrowth = 1.5                   // of the median, from the smallest size to the largest
 	mostMemory = 64 << 20
+	leanMemory = 40 << 20 // at small
 	mostIdle   = 0.001
 	leastCold  = 3 // times faster to start than consul-template
+	small      = 100
 	large      = 100_000
 )
 
@@ -112,6 +114,9 @@ func judge(figures []figure) error {
 		if least, ok := faster[f.n]; ok && compared {
 			times := float64(o.file(50)) / float64(f.file(50))
 			expect(times >= least, "n=%d: %.0f times faster than consul-template, want at least %.0f", f.n, times, least)
+		}
+		if f.n <= small {
+			expect(f.rss <= leanMemory, "n=%d: %.1f MiB, want at most %.0f", f.n, mib(f.rss), mib(leanMemory))
 		}
 		if f.n != large {
 			continue

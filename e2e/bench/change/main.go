@@ -16,6 +16,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -44,6 +45,7 @@ type options struct {
 	every    time.Duration
 	settle   time.Duration
 	idle     time.Duration
+	pages    bool // tlsfleet serves its dashboard
 	judge    bool
 }
 
@@ -76,6 +78,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.every, "every", 550*time.Millisecond, "time from one change to the next, at least")
 	flags.DurationVar(&o.settle, "settle", 5*time.Second, "pause after a start")
 	flags.DurationVar(&o.idle, "idle", time.Minute, "time to measure an idle tlsfleet for")
+	flags.BoolVar(&o.pages, "pages", false, "have tlsfleet serve dashboard and metrics, and read them")
 	flags.BoolVar(&o.judge, "judge", true, "end with 1 when a figure is not as expected")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -113,9 +116,14 @@ func compare(ctx context.Context, p *lab.Program, o options) ([]figure, error) {
 			all[name] = &template{binary: o.template, consul: server.Client(p), stock: s}
 			continue
 		}
-		if all[name], err = newTLSFleet(ctx, p, o.tlsfleet, server.Addr, s); err != nil {
+		t, err := newTLSFleet(ctx, p, o.tlsfleet, server.Addr, s)
+		if err != nil {
 			return nil, err
 		}
+		if o.pages {
+			t.http = net.JoinHostPort("127.0.0.1", strconv.Itoa(testkit.FreePort(p, "127.0.0.1")))
+		}
+		all[name] = t
 	}
 	var figures []figure
 	seeded := 0

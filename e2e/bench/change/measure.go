@@ -78,6 +78,11 @@ func measure(ctx context.Context, p *lab.Program, o options, s scene) (f figure,
 			return f, err
 		}
 	}
+	if n, ok := s.node.(*tlsfleetNode); ok && n.http != "" {
+		if err := n.read(ctx); err != nil {
+			return f, err
+		}
+	}
 	f.rss, f.peak, err = memory(s.proc.PID())
 	return f, err
 }
