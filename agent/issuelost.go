@@ -20,7 +20,7 @@ type past struct {
 // errAccountLost means that Consul has lost the fleet's ACME account. A new one
 // would take the place of that which a copy has, and whoever adds the names
 // again would have all their certificates ordered again.
-var errAccountLost = errors.New("Consul has lost the fleet's ACME account")
+var errAccountLost = errors.New("the fleet's ACME account is gone from Consul")
 
 // lost is why a fleet without an account in Consul is no new one; nil if it is.
 func (t *term) lost(ctx context.Context) error {

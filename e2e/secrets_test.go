@@ -119,7 +119,7 @@ func (v *vault) addKeys(t *testing.T, names ...string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.addKey(t, "key of "+name, cert.PrivateKey.(*ecdsa.PrivateKey))
+		v.addKey(t, "key of "+name, private(t, cert))
 		text, err := os.ReadFile(filepath.Join(live, "privkey.pem"))
 		if err != nil || len(v.secrets.In(text)) == 0 {
 			t.Errorf("the key of %s is not found in its file, %v: the search is blind", name, err)
@@ -142,6 +142,15 @@ func (v *vault) addKeys(t *testing.T, names ...string) {
 		t.Fatal(err)
 	}
 	v.addKey(t, "ACME account key", key)
+}
+
+func private(t *testing.T, cert tls.Certificate) *ecdsa.PrivateKey {
+	t.Helper()
+	key, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatalf("key is a %T, want one on a curve", cert.PrivateKey)
+	}
+	return key
 }
 
 func (v *vault) addKey(t *testing.T, what string, key *ecdsa.PrivateKey) {
