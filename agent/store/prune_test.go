@@ -23,8 +23,10 @@ func (w world) entry(t *testing.T, name string) (fleet.Entry, bool) {
 func TestPruneTakesOldTombstonesOnly(t *testing.T) {
 	w := shared(t)
 	old, late, live := certificate(t, "old.example.com"), certificate(t, "late.example.com"), certificate(t, "live.example.com")
-	w.edit(t, put(old, late, live))
 	now := time.Now()
+	first := put(old, late, live)
+	first.Now = now.Add(-3 * time.Hour) // what is served is older than any tombstone
+	w.edit(t, first)
 	gone := remove("old.example.com")
 	gone.Now = now.Add(-2 * time.Hour)
 	w.edit(t, gone)

@@ -3,11 +3,13 @@ package store_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/consul"
 	"github.com/tlsfleet/tlsfleet/agent/store"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
 // listenHead watches the head until the test ends.
@@ -53,5 +55,26 @@ func TestWatchHeadTellsEachStateOnce(t *testing.T) {
 	_, n = l.until(t, n, "the next head", epoch(2))
 	if all := l.all(); n != 5 || len(all) != 5 {
 		t.Errorf("WatchHead called %d times, want 5: %v", len(all), all)
+	}
+}
+
+// TestWatchHeadRestsAfterNews: nobody asks for the next head while all fetch what
+// one brings, and what comes meanwhile is not missed.
+func TestWatchHeadRestsAfterNews(t *testing.T) {
+	w := shared(t)
+	w.edit(t, put(certificate(t, "a.example.com")))
+	proxy := testkit.FaultProxy(t, testkit.SharedConsul(t).Addr)
+	asked := make(chan time.Time, 100)
+	proxy.Set(testkit.Rule{Path: "/v1/kv/" + w.key("inventory/head"), Fault: func(rw http.ResponseWriter, r *http.Request, pass http.Handler) {
+		asked <- time.Now()
+		pass.ServeHTTP(rw, r)
+	}})
+	l := listenHead(t, w.at(t, proxy.Addr, ""))
+	first, n := l.until(t, 0, "the head", epoch(1))
+	<-asked
+	w.edit(t, put(certificate(t, "b.example.com")))
+	l.until(t, n, "the next head", epoch(2))
+	if rest := (<-asked).Sub(first.at); rest < store.HeadRest {
+		t.Errorf("the next head was asked for %s after the first, want %s at least", rest, store.HeadRest)
 	}
 }
