@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -284,11 +285,57 @@ func TestTornCopyIsRefusedWhole(t *testing.T) {
 	if _, err := x.ReadArchive(t.Context(), "disk", nil); err != nil {
 		t.Errorf("ReadArchive() of the whole = %v", err)
 	}
+	x.wantNoOlderItem(t, "a.test")
 	file := x.backup(t, "")
 	for n := 0; n < len(file)-1024; n += 777 {
 		if _, err := x.ReadFile(t.Context(), bytes.NewReader(file[:n]), nil); !errors.Is(err, ErrCopy) {
 			t.Fatalf("ReadFile() of %d of %d bytes = %v, want %v", n, len(file), err, ErrCopy)
 		}
+	}
+}
+
+// wantNoOlderItem puts an item's version of before in the place of the one that
+// the copy means. Its seal is good.
+func (x copiedFleet) wantNoOlderItem(t *testing.T, name string) {
+	t.Helper()
+	id := issuance.ID([]string{name})
+	object := func() string {
+		t.Helper()
+		found, err := filepath.Glob(filepath.Join(x.dir, store.ItemPath(id)+".*"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("objects of %s are %q, %v, want one", name, found, err)
+		}
+		return found[0]
+	}
+	before := object()
+	older, err := os.ReadFile(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	it, err := issuance.New([]string{name}, "default", "", time.Now().Add(time.Hour))
+	if err == nil {
+		err = x.store.PutItems(t.Context(), []issuance.Item{it}, "")
+	}
+	if err == nil {
+		err = os.Remove(before)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.archiveAll(t)
+	now := object()
+	newer, err := os.ReadFile(now)
+	if err == nil {
+		err = os.WriteFile(now, older, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.ReadArchive(t.Context(), "disk", nil); !errors.Is(err, ErrCopy) {
+		t.Errorf("ReadArchive() with an older item = %v, want %v", err, ErrCopy)
+	}
+	if err := os.WriteFile(now, newer, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -364,17 +411,24 @@ func TestCopyOutlivesAWipe(t *testing.T) {
 	t.Parallel()
 	x := newCopied(t)
 	x.fill(t, "a.test")
+	x.fill(t, "b.test")
 	x.archiveAll(t)
 	same := x.copier(t)
 	x.wipe(t)
-	for when, c := range map[string]*copier{"the leader of before": same, "a new leader": x.copier(t)} {
-		if err := c.pass(t.Context(), time.Now()); !errors.Is(err, errShrunk) {
-			t.Errorf("%s: pass() after Consul was wiped = %v, want %v", when, err, errShrunk)
+	refused := func(state string) {
+		t.Helper()
+		for when, c := range map[string]*copier{"the leader of before": same, "a new leader": x.copier(t)} {
+			if err := c.pass(t.Context(), time.Now()); !errors.Is(err, errShrunk) {
+				t.Errorf("%s: pass() with %s = %v, want %v", when, state, err, errShrunk)
+			}
 		}
 	}
+	refused("an empty Consul")
+	x.fill(t, "c.test")
+	refused("a fleet that began anew")
 	got, err := x.ReadArchive(t.Context(), "disk", nil)
-	if err != nil || got.Info.Names != 1 || got.Info.Items != 1 {
-		t.Fatalf("ReadArchive() = %+v, %v, want the name and the item", got, err)
+	if err != nil || got.Info.Names != 2 || got.Info.Items != 2 {
+		t.Fatalf("ReadArchive() = %+v, %v, want the names and the items of before", got, err)
 	}
 	if _, err := got.Restore(t.Context(), "test", nil); err != nil {
 		t.Fatal(err)
@@ -469,13 +523,17 @@ func TestArchiveAwayIsToldAndCatchesUp(t *testing.T) {
 	})
 }
 
-// slowed stores nothing until it is let go.
+// slowed stores nothing while it is slow, until it is let go.
 type slowed struct {
 	archive.Archive
+	slow atomic.Bool
 	gone chan struct{}
 }
 
-func (s slowed) Put(ctx context.Context, name string, data []byte) error {
+func (s *slowed) Put(ctx context.Context, name string, data []byte) error {
+	if !s.slow.Load() {
+		return s.Archive.Put(ctx, name, data)
+	}
 	select {
 	case <-s.gone:
 		return s.Archive.Put(ctx, name, data)
@@ -484,7 +542,8 @@ func (s slowed) Put(ctx context.Context, name string, data []byte) error {
 	}
 }
 
-// TestSlowArchiveHoldsNothingUp has two archives, one of which takes its time.
+// TestSlowArchiveHoldsNothingUp has two archives, one of which takes its time once
+// it has a copy.
 func TestSlowArchiveHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	x := newCopied(t)
@@ -496,7 +555,7 @@ func TestSlowArchiveHoldsNothingUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer all.close()
-	s := slowed{all.list[1].copier.target, make(chan struct{})}
+	s := &slowed{Archive: all.list[1].copier.target, gone: make(chan struct{})}
 	all.list[1].copier.target = s
 	all.list[1].behind, all.list[1].tell = time.Second, 10*time.Millisecond
 	ctx, stop := context.WithCancel(t.Context())
@@ -514,6 +573,15 @@ func TestSlowArchiveHoldsNothingUp(t *testing.T) {
 		x.fill(t, name)
 		all.changed(issuance.ID([]string{name}))
 		testkit.Eventually(t, 30*time.Second, "the copy beside the slow archive", func() error { return holds(x.dir, i+1) })
+		if i == 0 {
+			testkit.Eventually(t, 30*time.Second, "the first copy", func() error {
+				if lags := all.lags(); lags[1].Lag > 0 {
+					return fmt.Errorf("lags are %+v", lags)
+				}
+				return holds(slow, 1)
+			})
+			s.slow.Store(true)
+		}
 	}
 	testkit.Eventually(t, 30*time.Second, "word of the slow archive", func() error {
 		if l := probs.list(); len(l) != 1 || l[0].Code != "archive-behind" || !strings.Contains(l[0].Message, "slow") {
@@ -521,8 +589,8 @@ func TestSlowArchiveHoldsNothingUp(t *testing.T) {
 		}
 		return nil
 	})
-	if err := holds(slow, 0); !errors.Is(err, archive.ErrMissing) {
-		t.Errorf("readManifest() of what is not yet written = %v, want %v", err, archive.ErrMissing)
+	if err := holds(slow, 1); err != nil {
+		t.Errorf("the slow archive beside it: %v, want its copy of before", err)
 	}
 	close(s.gone)
 	testkit.Eventually(t, time.Minute, "the slow archive to catch up", func() error {
