@@ -174,11 +174,11 @@ func restarted(t *testing.T, m *machine, before string) {
 
 func rebooted(t *testing.T, m *machine) {
 	// A TLS 1.2 ticket, taken before the reboot.
-	m.sh(t, ticket+" -sess_out /tmp/ticket </dev/null")
+	m.sh(t, ticket+" -sess_out /var/tmp/ticket </dev/null")
 	m.sh(t, "systemctl disable consul")
 	m.reboot(t)
 	m.want(t, "systemctl is-active nginx consul tlsfleet-restore", "active\ninactive\nactive")
-	m.await(t, ticket+" -sess_in /tmp/ticket </dev/null", "Reused, TLSv1.2")
+	m.await(t, ticket+" -sess_in /var/tmp/ticket </dev/null", "Reused, TLSv1.2")
 	order := m.sh(t, "systemctl show nginx tlsfleet-restore --value -p ExecMainStartTimestampMonotonic")
 	if times := strings.Fields(order); len(times) != 2 || len(times[0]) < len(times[1]) || len(times[0]) == len(times[1]) && times[0] < times[1] {
 		t.Errorf("nginx and restore started at %v, want restore first", times)
