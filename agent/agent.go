@@ -93,7 +93,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	m := metrics.New()
-	v := &view{node: cfg.Node, version: o.Version, problems: probs, changed: reportWake.give}
+	v := &view{node: cfg.Node, version: o.Version, problems: probs, changed: reportWake.give, keys: st.Keys(), leaderKeys: st.LeaderKeys()}
 	a := &Agent{
 		cfg: cfg, log: o.Log, store: st, renderer: r, hub: h, view: v, notifier: notifier, metrics: m,
 		certs: &certFollower{
@@ -116,6 +116,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 			tidy:    &tidy{log: o.Log.Named("leader"), store: st},
 			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell, attempted: m.Attempted, now: time.Now},
 			notices: tell, archives: kept,
+			resealing: &resealing{log: o.Log.Named("keyring"), store: st, view: v, problems: probs, archives: kept},
 		},
 	}
 	a.lead.issue.journaled, a.lead.seen.lags = kept.changed, kept.lags
@@ -181,6 +182,7 @@ func (a *Agent) FollowCertificates(ctx context.Context) error {
 
 // Run runs every part until ctx ends or one of them breaks, and returns why.
 func (a *Agent) Run(ctx context.Context) error {
+	a.resealCopies()
 	var g run.Group
 	add := func(name string, part func(ctx context.Context) error) {
 		partCtx, cancel := context.WithCancel(ctx)

@@ -241,7 +241,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 	}
 	copies := map[string][]byte{}
 	for _, r := range whole {
-		copies[shardCopy(r.Shard.Number)] = r.Sealed
+		copies[shardCopy(r.Shard.Number)] = f.store.Own(store.ShardPath(r.Shard.Number), r.Sealed)
 	}
 	if err := f.renderer.SaveInventorySoon(copies); err != nil {
 		return append(problems, unsaved(err))
@@ -252,7 +252,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 	if len(problems) > 0 || slices.ContainsFunc(numbers, func(n int) bool { return len(f.lost[n]) > 0 }) {
 		return problems
 	}
-	f.after.follow(rec.Sealed)
+	f.after.follow(f.store.Own(store.HeadPath, rec.Sealed))
 	f.head, f.target = rec.Head, nil
 	f.known.ready(true)
 	return nil

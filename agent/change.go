@@ -41,7 +41,7 @@ func (f *follower) decide(rec store.RingRecord) {
 		}
 		return
 	}
-	f.schedule(renderer.Release{Mode: plan.Mode, Ring: rec.Ring, Sealed: rec.Sealed, Reason: plan.Reason, Urgent: plan.Urgent}, rec.Ring.Epoch)
+	f.schedule(renderer.Release{Mode: plan.Mode, Ring: rec.Ring, Sealed: f.store.Own(store.RingPath, rec.Sealed), Reason: plan.Reason, Urgent: plan.Urgent}, rec.Ring.Epoch)
 }
 
 func missed(plan handlers.NodePlan) []fleet.Problem {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,7 @@ type copier struct {
 	scan     bool                // any item may have changed
 	pending  func(objects int)   // told how many objects are known to wait
 	lost     map[fleet.Hash]bool // see Manifest.Lost
+	key      string              // see Manifest.Key
 }
 
 // load begins with what is in the archive. A damaged copy of this fleet is
@@ -59,6 +61,8 @@ func (c *copier) load(ctx context.Context) error {
 	c.have, c.dirty, c.lost = map[string]bool{}, map[string]bool{}, map[fleet.Hash]bool{}
 	m, err := readManifest(ctx, timely{c.target}, c.store, c.fleet)
 	switch {
+	case errors.Is(err, archive.ErrMissing) && len(c.store.Keys()) > 1:
+		return nil // what is there may be under a key that goes
 	case errors.Is(err, archive.ErrMissing):
 		return c.list(ctx)
 	case errors.Is(err, archive.ErrManifest), errors.Is(err, store.ErrRecord) && !unknownKey(err):
@@ -104,7 +108,11 @@ func (c *copier) list(ctx context.Context) error {
 
 // pass copies what has changed, and then says so in the manifest.
 func (c *copier) pass(ctx context.Context, now time.Time) error {
+	if err := c.underKey(ctx); err != nil {
+		return err
+	}
 	next := c.manifest
+	next.Key = c.key
 	next.Records = map[string]archive.Digest{}
 	head, err := c.store.Head(ctx)
 	if err != nil && !errors.Is(err, store.ErrMissing) {
@@ -146,10 +154,30 @@ func (c *copier) pass(ctx context.Context, now time.Time) error {
 	return nil
 }
 
+// underKey looks which key all records in Consul are sealed with. A copy from
+// before is made anew as a whole: its bundles and chains do not change otherwise,
+// and would be lost with the old key.
+func (c *copier) underKey(ctx context.Context) error {
+	state, err := c.store.SealState(ctx)
+	if err != nil && !errors.Is(err, store.ErrDenied) {
+		return err
+	}
+	c.key = cmp.Or(state.Key, c.manifest.Key)
+	if c.key == c.manifest.Key {
+		return nil
+	}
+	if c.manifest.Key != "" {
+		c.log.Info("records are sealed with another key, copying everything anew", "key", c.key)
+		c.head, c.scan = inventory.Head{}, true
+		clear(c.have)
+	}
+	return nil
+}
+
 // differs reports whether a manifest says something new.
 func (c *copier) differs(m archive.Manifest) bool {
 	was := c.manifest
-	return was.At.IsZero() || m.Epoch != was.Epoch || m.Names != was.Names || m.Items != was.Items || m.Shards != was.Shards ||
+	return was.At.IsZero() || m.Epoch != was.Epoch || m.Names != was.Names || m.Items != was.Items || m.Key != was.Key || m.Shards != was.Shards ||
 		m.Pages != was.Pages || !maps.Equal(m.Records, was.Records) || !slices.Equal(m.Lost, was.Lost)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/archive"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
+	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
@@ -43,6 +44,9 @@ func readManifest(ctx context.Context, from objects, s *store.Store, fleetName s
 	m, err := archive.Decode(plain)
 	if err == nil && m.Fleet != fleetName {
 		err = fmt.Errorf("read manifest: %w: %q", archive.ErrForeign, m.Fleet)
+	}
+	if err == nil && m.Key == "" { // of a version that did not know
+		m.Key, err = seal.SealedWith(sealed)
 	}
 	return m, err
 }

@@ -95,6 +95,19 @@ func (a *archives) lags() []metrics.Archive {
 	return list
 }
 
+// behind names the archives that have records under another key than this one.
+func (a *archives) behind(key string) []string {
+	var names []string
+	for _, c := range a.list {
+		c.mu.Lock()
+		if c.key != key {
+			names = append(names, c.name)
+		}
+		c.mu.Unlock()
+	}
+	return names
+}
+
 // copying keeps the copy in one archive.
 type copying struct {
 	name     string
@@ -111,13 +124,14 @@ type copying struct {
 	since   time.Time // of the first change that is not copied; zero: there is none
 	pending int       // objects known to wait
 	err     error     // of the last pass
+	key     string    // id of the key that the copy is sealed with
 	swept   time.Time
 }
 
 func (c *copying) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ids, c.since, c.pending, c.err, c.swept = map[string]bool{}, time.Now(), 0, nil, time.Now()
+	c.ids, c.since, c.pending, c.err, c.key, c.swept = map[string]bool{}, time.Now(), 0, nil, "", time.Now()
 }
 
 func (c *copying) changed(ids ...string) {
@@ -200,7 +214,7 @@ func (c *copying) once(ctx context.Context, loaded *bool) error {
 	err := c.pass(ctx, ids, loaded)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.err = err
+	c.err, c.key = err, c.copier.manifest.Key
 	switch {
 	case err != nil && c.since.IsZero():
 		c.since = began

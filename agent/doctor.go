@@ -29,9 +29,15 @@ func Examine(ctx context.Context, path, root string) []doctor.Finding {
 		return []doctor.Finding{doctor.Config(path, err, false), doctor.Unknown("configuration")}
 	}
 	x := examiner{cfg: cfg, root: root, now: time.Now()}
-	ring, kept := x.keyring()
+	ring, kept := x.keyring("", cfg.KeyringFile)
 	list := []doctor.Finding{doctor.Config(path, nil, cfg.Consul.Token.Len() > 0 && openToAll(path)), kept}
-	if ring == nil {
+	if cfg.Leader.Eligible && cfg.Leader.KeyringFile != "" {
+		_, leaders := x.keyring("leader-keyring", cfg.Leader.KeyringFile)
+		list = append(list, leaders)
+	}
+	if ring != nil {
+		x.keys = ring.IDs()
+	} else {
 		// Consul can be looked at without; records stay closed.
 		if ring, err = seal.Generate(rand.Reader); err != nil {
 			return append(list, doctor.Unknown("keyring"))
@@ -64,16 +70,17 @@ type examiner struct {
 	now    time.Time
 	store  *store.Store
 	node   *renderer.Viewer
-	closed bool  // the keyring cannot be used
-	reach  error // of Consul
+	keys   []string // ids of the keyring
+	closed bool     // the keyring cannot be used
+	reach  error    // of Consul
 	survey renderer.Survey
 }
 
-func (x *examiner) keyring() (*seal.Keyring, doctor.Finding) {
-	k := doctor.Keyring{Path: x.cfg.KeyringFile, User: os.Geteuid()}
-	ring, err := seal.Load(x.cfg.KeyringFile)
+func (x *examiner) keyring(id, path string) (*seal.Keyring, doctor.Finding) {
+	k := doctor.Keyring{ID: id, Path: path, User: os.Geteuid()}
+	ring, err := seal.Load(path)
 	k.Err = err
-	if info, err := os.Stat(x.cfg.KeyringFile); err == nil {
+	if info, err := os.Stat(path); err == nil {
 		k.Owner, k.Made = renderer.OwnerOf(info), info.ModTime()
 	}
 	if k.Err == nil {

@@ -76,18 +76,20 @@ func (x *examiner) fleet(ctx context.Context) []doctor.Finding {
 		blind = errClosed
 	}
 	if blind != nil {
-		return append(doctor.Members(nil, "", blind, x.now), doctor.Parked(nil, blind))
+		return append(doctor.Members(nil, "", blind, x.now), doctor.Keys{Err: blind}.Judge(), doctor.Parked(nil, blind))
 	}
 	s, err := console.Status(ctx)
 	var members []doctor.Member
+	keys := doctor.Keys{Here: x.keys, Err: err}
 	for _, n := range s.Nodes {
 		m := doctor.Member{Name: n.Node, Proved: n.Proved || n.Drained}
 		if n.Report != nil {
 			m.Reported = n.Report.At
+			keys.Nodes = append(keys.Nodes, doctor.NodeKeys{Name: n.Node, Keys: n.Report.Keys})
 		}
 		members = append(members, m)
 	}
-	list := doctor.Members(members, s.RingErr, err, time.Now())
+	list := append(doctor.Members(members, s.RingErr, err, time.Now()), keys.Judge())
 	parked, _, err := console.Domains(ctx, DomainFilter{State: issuance.Parked}, false)
 	var names []string
 	for _, d := range parked {

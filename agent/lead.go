@@ -49,6 +49,8 @@ type lead struct {
 	notices  notices
 	archives *archives
 
+	resealing *resealing
+
 	seen leading
 
 	damaged time.Time // since when the ring's record cannot be opened; zero: it can
@@ -80,6 +82,7 @@ func (l *lead) Run(ctx context.Context, session string) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { l.tidy.Run(ctx, session) })
 	beside.Go(func() { l.archives.Run(ctx) })
+	beside.Go(func() { l.resealing.Run(ctx, session) })
 	beside.Go(func() { l.issue.Run(ctx, session) })
 	beside.Go(func() { l.notices.expiring(ctx, l.store, l.log) })
 	defer func() {

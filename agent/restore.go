@@ -88,7 +88,7 @@ func (b boot) run(ctx context.Context, wait time.Duration) (Restored, error) {
 	}
 	rec, remoteErr := b.remote(ctx, wait, local)
 	if remoteErr == nil {
-		rel := renderer.Release{Mode: fleet.ModeRing, Ring: rec.Ring, Sealed: rec.Sealed, Reason: "restore at boot"}
+		rel := renderer.Release{Mode: fleet.ModeRing, Ring: rec.Ring, Sealed: b.store.Own(store.RingPath, rec.Sealed), Reason: "restore at boot"}
 		var note string
 		if note, remoteErr = b.place(ctx, rel); remoteErr == nil {
 			return Restored{Mode: fleet.ModeRing, Epoch: rec.Ring.Epoch, Source: fromConsul, Note: note}, nil

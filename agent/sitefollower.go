@@ -172,7 +172,7 @@ func (f *siteFollower) follow(ctx context.Context, rec store.SiteHeadRecord) {
 	}
 	copies := map[string][]byte{}
 	for _, r := range list {
-		f.sites[r.Site.ID], copies[r.Site.ID] = r, r.Sealed
+		f.sites[r.Site.ID], copies[r.Site.ID] = r, f.store.Own(store.SitePath(r.Site.ID), r.Sealed)
 	}
 	var gone []string
 	for _, e := range changed {
@@ -182,7 +182,7 @@ func (f *siteFollower) follow(ctx context.Context, rec store.SiteHeadRecord) {
 		}
 	}
 	if len(bad) == 0 {
-		copies[headCopy] = rec.Sealed
+		copies[headCopy] = f.store.Own(store.SiteHeadPath, rec.Sealed)
 	}
 	if err := f.renderer.SaveSites(copies, gone); err != nil {
 		f.problems.replace("sites", fleet.Problem{Code: "sites-unsaved", Severity: fleet.Alarm, Message: err.Error(), Hint: "check the disk under state_dir"})

@@ -34,6 +34,10 @@ type view struct {
 
 	contact    time.Time // with Consul, the last
 	resumption fleet.Resumption
+
+	keys, leaderKeys []string      // ids; never changed
+	stale            []string      // ids of other keys that copies here are sealed with; set before anybody reads it
+	sealing          fleet.Sealing // while this node leads
 }
 
 // update changes the view under its lock and says so.
@@ -76,6 +80,7 @@ func (v *view) Report() fleet.Report {
 		Mode: v.active.Mode, Seen: v.high, Applied: v.active.Epoch, Ring: v.digest(), Proved: v.proved,
 		Release: v.active.Release, Reload: v.reload, Listeners: v.proofs, Problems: list,
 		Inventory: v.inventory, Names: v.names, Resumption: v.resumption, Sites: v.sites,
+		Keys: v.keys, LeaderKeys: v.leaderKeys, StaleCopies: v.stale, Sealing: v.sealing,
 	}
 }
 
@@ -143,6 +148,13 @@ func (v *view) nginxVersion() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.nginx
+}
+
+// sealingNow is how far the leader is with sealing records anew.
+func (v *view) sealingNow() fleet.Sealing {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.sealing
 }
 
 // servedSites notes the epoch of the sites that nginx serves. It reports whether

@@ -16,7 +16,7 @@ fleet = "edge"
 #address = ""
 
 # Keys that seal everything tlsfleet writes to Consul, the same file on all
-# nodes, mode 0600. Made by: tlsfleet keyring init
+# nodes, mode 0600. Made by: tlsfleet keyring init, replaced by: tlsfleet keyring rotate
 #keyring_file = "/etc/tlsfleet/keyring"
 
 # What survives a reboot: rendered nginx configuration, sealed copy of the ring.

@@ -58,6 +58,7 @@ type Manifest struct {
 	Shards  [inventory.Shards]Digest // zero: never written
 	Pages   [Pages]Digest            // of the lists of items (Page); zero: none
 	Lost    []fleet.Hash             // bundles that were not in Consul although names are to be served with them
+	Key     string                   // id of the key that all of it is sealed with; empty: not known
 }
 
 type manifestRecord struct {
@@ -71,13 +72,14 @@ type manifestRecord struct {
 	Shards  []byte            `json:"shards"`
 	Pages   []byte            `json:"pages"`
 	Lost    []fleet.Hash      `json:"lost,omitempty"`
+	Key     string            `json:"key,omitempty"`
 }
 
 // Encode writes a manifest, for sealing.
 func (m Manifest) Encode() ([]byte, error) {
 	rec := manifestRecord{
 		Schema: schema, Fleet: m.Fleet, At: m.At.Unix(), Epoch: m.Epoch, Names: m.Names, Items: m.Items,
-		Records: map[string]string{}, Lost: m.Lost,
+		Records: map[string]string{}, Lost: m.Lost, Key: m.Key,
 	}
 	for path, d := range m.Records {
 		rec.Records[path] = hex.EncodeToString(d[:])
@@ -107,7 +109,7 @@ func Decode(b []byte) (Manifest, error) {
 	}
 	m := Manifest{
 		Fleet: rec.Fleet, At: time.Unix(rec.At, 0).UTC(), Epoch: rec.Epoch, Names: rec.Names, Items: rec.Items,
-		Records: map[string]Digest{}, Lost: rec.Lost,
+		Records: map[string]Digest{}, Lost: rec.Lost, Key: rec.Key,
 	}
 	for path, text := range rec.Records {
 		var digest Digest

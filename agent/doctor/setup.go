@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"time"
@@ -24,8 +25,9 @@ func Config(path string, err error, exposed bool) Finding {
 	return ok(id, "%s is sound", path)
 }
 
-// Keyring is what was found of the keyring file.
+// Keyring is what was found of a keyring file.
 type Keyring struct {
+	ID    string // of the finding; empty: "keyring"
 	Path  string
 	Err   error // of loading it
 	Owner int   // user id
@@ -34,12 +36,14 @@ type Keyring struct {
 	Keys  []string // ids
 }
 
-// Judge gives the finding "keyring".
+// Judge gives the finding.
 func (k Keyring) Judge(now time.Time) Finding {
-	const id = "keyring"
+	id := cmp.Or(k.ID, "keyring")
 	switch {
 	case errors.Is(k.Err, fs.ErrPermission):
 		return skipped(id, asRoot, "%v", k.Err)
+	case errors.Is(k.Err, fs.ErrNotExist) && k.ID != "":
+		return failure(id, "copy it from another host that may lead, or set eligible = false in the block leader", "%s is not there", k.Path)
 	case errors.Is(k.Err, fs.ErrNotExist):
 		return failure(id, "copy it from a node of the fleet, or make the first one: tlsfleet keyring init", "%s is not there", k.Path)
 	case k.Err != nil:

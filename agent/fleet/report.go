@@ -73,6 +73,22 @@ type Report struct {
 	Resumption   Resumption      `json:"resumption,omitzero"`
 	Listeners    []ListenerProof `json:"listeners,omitempty"`
 	Problems     []Problem       `json:"problems,omitempty"`
+	Keys         []string        `json:"keys,omitempty"`         // ids of the keyring's keys; the first seals
+	LeaderKeys   []string        `json:"leader_keys,omitempty"`  // the same of the leaders' keyring
+	StaleCopies  []string        `json:"stale_copies,omitempty"` // ids of other keys that copies on this host are still sealed with
+	Sealing      Sealing         `json:"sealing,omitzero"`       // on the leader
+}
+
+// Sealing is how far the leader is with sealing the records in Consul with the
+// first key of its keyring.
+type Sealing struct {
+	Key     string   `json:"key"`               // id
+	Leaders string   `json:"leaders,omitempty"` // id of the leaders' key
+	Seen    int      `json:"seen"`              // records
+	Total   int      `json:"total"`
+	Done    bool     `json:"done"`
+	Bad     int      `json:"bad,omitempty"`    // records that cannot be opened
+	Behind  []string `json:"behind,omitempty"` // archives that have records under other keys
 }
 
 // Resumption is what became of session tickets that a node took at its own nginx

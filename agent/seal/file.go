@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/google/renameio/v2"
 )
 
 // maxFile is the largest keyring file in bytes.
@@ -87,6 +90,52 @@ func Create(path string) (*Keyring, error) {
 		return nil, fmt.Errorf("create keyring: %w", errors.Join(err, os.Remove(path)))
 	}
 	return k, nil
+}
+
+// Replace writes another keyring to the file at path by rename, mode 0600, its
+// owner as before, on stable storage when it returns. The file has to be what
+// was read: if somebody else has changed it, or it cannot be loaded, the error
+// wraps ErrKeyring and nothing is written.
+func Replace(path string, was, now *Keyring) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("replace keyring: %w", err)
+	}
+	there, err := Load(path)
+	if err != nil {
+		return fmt.Errorf("replace keyring: %w", err)
+	}
+	if !bytes.Equal(there.Marshal().Reveal(), was.Marshal().Reveal()) {
+		return fmt.Errorf("replace keyring %s: %w: somebody else has changed it meanwhile: run the command again", path, ErrKeyring)
+	}
+	if err := replace(path, now); err != nil {
+		return fmt.Errorf("replace keyring: %w", err)
+	}
+	return nil
+}
+
+func replace(path string, k *Keyring) (err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Cleanup()) }()
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
+		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
+		}
+	}
+	if _, err := f.Write(k.Marshal().Reveal()); err != nil {
+		return err
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
 }
 
 // syncFolder makes a new name in the folder survive a crash.

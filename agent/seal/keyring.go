@@ -30,14 +30,16 @@ func (id keyID) String() string { return hex.EncodeToString(id[:]) }
 
 // key is one sealing key and its id.
 type key struct {
-	id keyID
+	id   keyID
+	next bool // opens only, and is to seal next
 	// secret returns chacha20poly1305.KeySize bytes. It is a func because fmt
 	// calls no methods on unexported fields and prints whatever data they hold.
 	secret func() fleet.Secret
 }
 
-// Keyring is an ordered list of sealing keys: the first seals, all open. It
-// prints as its key ids. The zero value has no keys and is refused by Seal and
+// Keyring is an ordered list of sealing keys: the first seals, all open. The last
+// may be marked as the one that is to seal next. It is never changed. It prints
+// as its key ids. The zero value has no keys and is refused by Seal and
 // Open with ErrKeyring.
 type Keyring struct {
 	keys []key

@@ -9,12 +9,15 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
-// keyWord starts every key line; its number is the version of the line.
-const keyWord = "tlsfleet-key-1"
+// The words that start a key line; their number is the version of the line.
+const (
+	keyWord  = "tlsfleet-key-1"
+	nextWord = "tlsfleet-next-1" // the last line: the key that is to seal next
+)
 
 // header opens every keyring file.
 const header = `# tlsfleet keyring. Secret: mode 0600, the same file on every node of the fleet.
-# The first key seals, all keys open.
+# The first key seals, all keys open. tlsfleet keyring rotate changes it.
 `
 
 // Parse reads the text of a keyring file: lines that start with '#' are
@@ -22,7 +25,8 @@ const header = `# tlsfleet keyring. Secret: mode 0600, the same file on every no
 //
 //	tlsfleet-key-1 <id> <base64 of 32 bytes>
 //
-// with single spaces and a newline at its end. At most MaxKeys keys, no
+// with single spaces and a newline at its end. The last of several may begin
+// with tlsfleet-next-1: that key is to seal next. At most MaxKeys keys, no
 // duplicates, each id must belong to its key. Errors wrap ErrKeyring, name the
 // line and never show it.
 func Parse(text []byte) (*Keyring, error) {
@@ -50,8 +54,14 @@ func Parse(text []byte) (*Keyring, error) {
 func (k *Keyring) parseLine(line string) error {
 	word, rest, _ := strings.Cut(line, " ")
 	id, text, found := strings.Cut(rest, " ")
-	if word != keyWord || !found {
+	if word != keyWord && word != nextWord || !found {
 		return fmt.Errorf("%w: want `%s <id> <base64>` or a comment that starts with '#'", ErrKeyring, keyWord)
+	}
+	if k.Next() != "" {
+		return fmt.Errorf("%w: it follows the key that is to seal next, which has to be the last: copy the file again", ErrKeyring)
+	}
+	if word == nextWord && len(k.keys) == 0 {
+		return fmt.Errorf("%w: the first key seals, and this one does not yet: copy the file again", ErrKeyring)
 	}
 	raw, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
@@ -61,6 +71,7 @@ func (k *Keyring) parseLine(line string) error {
 	if err != nil {
 		return err
 	}
+	key.next = word == nextWord
 	if key.id.String() != id {
 		return fmt.Errorf("%w: the id does not belong to the key, the line was altered: copy it again", ErrKeyring)
 	}
@@ -79,7 +90,11 @@ func (k *Keyring) parseLine(line string) error {
 
 // line is the key's line without the newline.
 func (k key) line() string {
-	return keyWord + " " + k.id.String() + " " + base64.StdEncoding.EncodeToString(k.secret().Reveal())
+	word := keyWord
+	if k.next {
+		word = nextWord
+	}
+	return word + " " + k.id.String() + " " + base64.StdEncoding.EncodeToString(k.secret().Reveal())
 }
 
 // Marshal is the text of the keyring file. Parse reads it back.

@@ -19,6 +19,15 @@ import (
 // HeadPath is the path of the inventory's head.
 const HeadPath = headPath
 
+// RingPath is the path of the ring.
+const RingPath = ringPath
+
+// SiteHeadPath is the path of the head of the sites.
+const SiteHeadPath = siteHeadPath
+
+// SitePath is the path of a site.
+func SitePath(id string) string { return sitePath(id) }
+
 // manifestPath is what a copy's manifest is bound to. Nothing in Consul has it.
 const manifestPath = "copy/manifest"
 

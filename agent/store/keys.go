@@ -32,6 +32,9 @@ const (
 	sitesPath    = "sites/"
 	siteHeadPath = sitesPath + "head"
 
+	sealStatePath = "keyring/state"
+	rotationPath  = "keyring/rotation"
+
 	reloadPath = "reload/"
 	limitPath  = reloadPath + "limit"
 	slotsPath  = reloadPath + "slots/" // <number>, from 0

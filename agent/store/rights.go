@@ -129,6 +129,8 @@ func (h Holder) leading() []Right {
 		h.key(leaderPath, "write"),
 		h.key(metaPath, "write"),
 		h.key(limitPath, "write"),
+		h.key(sealStatePath, "write"),
+		h.key(rotationPath, "read"),
 		h.key(ringPath, "write"),
 		h.keys(inventoryPath, "write"),
 		h.keys(bundlesPath, "write"),
@@ -150,6 +152,8 @@ func (h Holder) operating() []Right {
 	return []Right{
 		h.key(metaPath, "read"),
 		h.key(leaderPath, "read"),
+		h.key(rotationPath, "write"),
+		h.key(sealStatePath, "read"),
 		h.key(ringPath, "write"),
 		h.keys(inventoryPath, "write"),
 		h.keys(bundlesPath, "write"),

@@ -35,6 +35,7 @@ func newCourt(t *testing.T) court {
 	for _, path := range []string{
 		"meta", "tickets/ring", "inventory/head", "inventory/shards/7", "bundles/b", "chains/c", "nodes/one", "nodes/two",
 		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca", "acme/challenges/token", "sites/head", "sites/shop", "reload/limit", "reload/slots/1",
+		"keyring/state", "keyring/rotation",
 	} {
 		if _, err := admin.KV().Put(&api.KVPair{Key: key(path), Value: []byte("x")}, nil); err != nil {
 			t.Fatal(err)
@@ -165,6 +166,10 @@ func TestRightsOfRoles(t *testing.T) {
 			_, _, err := cl.KV().Acquire(&api.KVPair{Key: key("reload/slots/0"), Session: c.own}, nil)
 			return err
 		}, []store.Role{a, l}},
+		"read what keys seal":     {get("keyring/state"), []store.Role{l, o}},
+		"say what keys seal":      {txn("keyring/state"), []store.Role{l}},
+		"see what is rotated":     {get("keyring/rotation"), []store.Role{l, o}},
+		"rotate the keyring":      {txn("keyring/rotation"), []store.Role{o}},
 		"say how many may reload": {txn("reload/limit"), []store.Role{l}},
 		"ask for a domain":        {write("intake/2"), []store.Role{l, o}},
 		"read what is asked for":  {list("intake/"), []store.Role{l, o}},

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -26,6 +27,24 @@ func keyringCommand() *cli.Command {
 					&cli.BoolFlag{Name: "leader", Usage: "make one for the hosts that may lead: leader.keyring_file in the configuration"},
 				},
 				keyringInit),
+			leaf("rotate", "replace the key that seals, while the fleet runs",
+				"Goes through a rotation of the keyring in the file that the configuration names, and through it again from\n"+
+					"where it stopped: adds a new key, which opens only; when every node has it, lets it seal; when every node seals\n"+
+					"with it, has all records in Consul sealed anew, with their contents, so that no nginx reloads; then takes the\n"+
+					"old key away. Each step changes the file on this host: bring it to the other hosts, by a way you trust, and run\n"+
+					"this again, or while it waits. It names the nodes that it waits for. Nothing is lost by stopping it anywhere.",
+				[]cli.Flag{
+					configFlag(), formatFlag(),
+					&cli.BoolFlag{Name: "leader", Usage: "the keyring of the hosts that may lead, leader.keyring_file"},
+					&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "how long to wait for nodes without any news of them"},
+					&cli.BoolFlag{Name: "force", Usage: "go on although nodes lack the key: they can read NOTHING new of the fleet until they have the file,\nneither ticket keys nor certificates; and although copies outside Consul still need the old key"},
+				}, keyringRotate),
+			leaf("list", "show the keys by their ids, who has them and what is sealed with them",
+				"Shows which key seals, how many records in Consul are sealed with each, and which nodes lack it. Never shows a key.",
+				[]cli.Flag{
+					configFlag(), formatFlag(),
+					&cli.BoolFlag{Name: "leader", Usage: "the keyring of the hosts that may lead, leader.keyring_file"},
+				}, keyringList),
 		},
 	}
 }
