@@ -36,6 +36,7 @@ func TestACAThatHangsHoldsUpNoOther(t *testing.T) {
 	go func() {
 		_, err := c.of(ctx, first.Name)
 		hanging <- err
+		close(hanging)
 	}()
 	testkit.Eventually(t, 20*time.Second, "the first CA to be asked", func() error {
 		if w.proxy.Seen("", "") == 0 {
@@ -53,7 +54,9 @@ func TestACAThatHangsHoldsUpNoOther(t *testing.T) {
 	}
 	w.proxy.Set()
 	cancel()
-	<-hanging
+	if err := <-hanging; err == nil {
+		t.Errorf("of(%s) of a CA that hangs = nil, want an error", first.Name)
+	}
 	if _, err := c.of(t.Context(), first.Name); err != nil {
 		t.Errorf("of(%s) after it has hung = %v", first.Name, err)
 	}

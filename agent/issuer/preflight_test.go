@@ -69,8 +69,8 @@ func TestPreflight(t *testing.T) {
 			if err == nil {
 				return
 			}
-			if f, ok := FailureOf(t.Context(), "", err); !ok || f.Class != issuance.Recoverable || f.Stage != issuance.StagePreflight {
-				t.Errorf("FailureOf() = %+v, %v, want a recoverable one at the preflight", f, ok)
+			if f, ok := FailureOf(t.Context(), "", err); !ok || f.Class != issuance.Recoverable || f.Stage != issuance.StagePreflight || !strings.HasPrefix(f.Detail, "preflight of "+tt.name) {
+				t.Errorf("FailureOf() = %+v, %v, want a recoverable one at the preflight, which is said once", f, ok)
 			}
 		})
 	}

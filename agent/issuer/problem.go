@@ -130,6 +130,7 @@ func FailureOf(ctx context.Context, ca string, err error) (f issuance.Failure, o
 	var step *stepError
 	if errors.As(err, &step) {
 		f.Stage = step.stage
+		f.Detail = strings.TrimPrefix(f.Detail, string(step.stage)+": ")
 	}
 	var p *Problem
 	switch {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,11 @@ func TestDomainTable(t *testing.T) {
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("domainTable() = %s, want it to have %q", got, want)
+		}
+	}
+	for want, f := range map[string]agent.DomainFailure{"problem:     dns": {Type: "dns"}, "problem:     HTTP status 503": {Status: 503}} {
+		if got := failureLines(agent.DomainStatus{Failure: &f}, now); !slices.Contains(got, want) {
+			t.Errorf("failureLines(%+v) = %q, want it to have %q", f, got, want)
 		}
 	}
 	if strings.ContainsRune(out.String(), '\x1b') {

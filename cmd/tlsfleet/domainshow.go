@@ -70,8 +70,13 @@ func failureLines(d agent.DomainStatus, now time.Time) []string {
 		fmt.Sprintf("failures:    %d in a row", d.Failures),
 		fmt.Sprintf("last:        %s, in stage %s%s, %s", f.Class, f.Stage, from, ago(f.At, now)),
 	}
-	if f.Type != "" || f.Status != 0 {
+	switch {
+	case f.Type != "" && f.Status != 0:
 		lines = append(lines, fmt.Sprintf("problem:     %s, HTTP status %d", f.Type, f.Status))
+	case f.Type != "":
+		lines = append(lines, "problem:     "+f.Type)
+	case f.Status != 0:
+		lines = append(lines, fmt.Sprintf("problem:     HTTP status %d", f.Status))
 	}
 	return append(lines, "reason:      "+plainText(f.Detail))
 }
