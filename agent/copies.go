@@ -39,12 +39,13 @@ type CopyInfo struct {
 	At    time.Time `json:"at"`
 	Epoch uint64    `json:"epoch"` // of the inventory when it was copied
 	Names int       `json:"names"`
-	Items int       `json:"items"`          // of the journal of issuance
+	Items int       `json:"items"` // of the journal of issuance
+	Sites int       `json:"sites"`
 	Lost  int       `json:"lost,omitempty"` // certificates that were not in Consul any more
 }
 
 func infoOf(m archive.Manifest) CopyInfo {
-	return CopyInfo{m.Fleet, m.At, m.Epoch, m.Names, m.Items, len(m.Lost)}
+	return CopyInfo{m.Fleet, m.At, m.Epoch, m.Names, m.Items, sitesIn(m), len(m.Lost)}
 }
 
 // Backup writes the fleet in Consul, or with from the copy in that archive, to w
@@ -76,8 +77,8 @@ func (c *Copies) copyConsul(ctx context.Context, file *archive.Writer) (archive.
 			return archive.Manifest{}, err
 		}
 		err := x.pass(ctx, time.Now())
-		if err == nil && x.manifest.Epoch == 0 && x.manifest.Items == 0 {
-			return archive.Manifest{}, errors.New("neither certificates nor domains of it are in Consul")
+		if err == nil && x.manifest.Epoch == 0 && x.manifest.Items == 0 && sitesIn(x.manifest) == 0 {
+			return archive.Manifest{}, errors.New("neither certificates nor domains nor sites of it are in Consul")
 		}
 		if !errors.Is(err, errMoved) || tries == copyTries {
 			return x.manifest, err
@@ -183,7 +184,13 @@ func (f *FleetCopy) Restore(ctx context.Context, by string, progress func(done, 
 		return done, err
 	}
 	if len(f.copied.Singles) > 0 || len(f.copied.Items) > 0 {
-		_, err = st.PutRequest(ctx, issuance.Request{At: time.Now(), By: by, Do: issuance.Reread})
+		if _, err := st.PutRequest(ctx, issuance.Request{At: time.Now(), By: by, Do: issuance.Reread}); err != nil {
+			return done, err
+		}
+	}
+	// Last, because a token that may lead need not be one that may write sites.
+	if done.Sites, err = st.RestoreSites(ctx, f.copied); errors.Is(err, store.ErrDenied) {
+		err = fmt.Errorf("all but the sites is back: %w", err)
 	}
 	return done, err
 }

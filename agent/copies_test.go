@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
+	"github.com/tlsfleet/tlsfleet/agent/site"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
@@ -54,7 +56,8 @@ func newCopied(t *testing.T) copiedFleet {
 	return x
 }
 
-// fill makes names with certificates, items of the journal and an account.
+// fill makes names with certificates, items of the journal and, at first, sites
+// and an account.
 func (x copiedFleet) fill(t *testing.T, names ...string) {
 	t.Helper()
 	now := time.Now()
@@ -74,6 +77,13 @@ func (x copiedFleet) fill(t *testing.T, names ...string) {
 	}
 	if err := x.store.PutItems(t.Context(), items, ""); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := x.store.SiteHead(t.Context()); errors.Is(err, store.ErrMissing) {
+		var sites []site.Site
+		for _, name := range names {
+			sites = append(sites, aSite(name))
+		}
+		x.editSites(t, store.SiteEdit{Put: sites})
 	}
 	if _, err := x.store.Account(t.Context()); errors.Is(err, store.ErrMissing) {
 		if _, err := x.store.PutAccount(t.Context(), issuance.Account{Key: fleet.NewSecret([]byte("a key"))}, 0, ""); err != nil {
@@ -167,7 +177,7 @@ func TestFleetComesBackFromFileAndArchive(t *testing.T) {
 	if _, err := x.store.EditInventory(t.Context(), store.Edit{Remove: []string{"c.test"}, Now: time.Now()}, "", nil); err != nil {
 		t.Fatal(err)
 	}
-	want := x.state(t)
+	want, sites := x.state(t), x.sites(t)
 	x.archiveAll(t)
 	sources := map[string]func() (*FleetCopy, error){
 		"archive": func() (*FleetCopy, error) { return x.ReadArchive(t.Context(), "disk", nil) },
@@ -182,8 +192,8 @@ func TestFleetComesBackFromFileAndArchive(t *testing.T) {
 		if err != nil {
 			t.Fatalf("from %s: read = %v", name, err)
 		}
-		if c.Info.Names != 2 || c.Info.Items != 3 {
-			t.Errorf("from %s: %+v, want 2 names and 3 items", name, c.Info)
+		if c.Info.Names != 2 || c.Info.Items != 3 || c.Info.Sites != 3 {
+			t.Errorf("from %s: %+v, want 2 names, 3 items and 3 sites", name, c.Info)
 		}
 		if err := c.CheckVacant(t.Context()); err != nil {
 			t.Errorf("from %s: CheckVacant() = %v", name, err)
@@ -194,6 +204,9 @@ func TestFleetComesBackFromFileAndArchive(t *testing.T) {
 		}
 		if got := x.state(t); !maps.Equal(got, want) {
 			t.Errorf("from %s: the fleet has %v, want %v", name, got, want)
+		}
+		if got := x.sites(t); !reflect.DeepEqual(got, sites) {
+			t.Errorf("from %s: the fleet has sites %+v, want %+v", name, got, sites)
 		}
 		head, err := x.store.Head(t.Context())
 		if err != nil || head.Head.Epoch != done.Epoch || done.Epoch < last+1000 || head.Head.Names != 2 {

@@ -18,6 +18,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/archive"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
+	"github.com/tlsfleet/tlsfleet/agent/site"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
@@ -46,6 +47,7 @@ type copier struct {
 
 	manifest archive.Manifest
 	head     inventory.Head      // that of the manifest; zero: not known, everything is copied
+	siteHead site.Head           // the same of sites, without those that are not copied as it says
 	have     map[string]bool     // bundles and chains that are known to be there
 	dirty    map[string]bool     // IDs of items that may have changed
 	scan     bool                // any item may have changed
@@ -57,7 +59,7 @@ type copier struct {
 // load begins with what is in the archive. A damaged copy of this fleet is
 // begun anew; one of another fleet is an error.
 func (c *copier) load(ctx context.Context) error {
-	c.manifest, c.head, c.scan = archive.Manifest{Fleet: c.fleet}, inventory.Head{}, true
+	c.manifest, c.head, c.siteHead, c.scan = archive.Manifest{Fleet: c.fleet}, inventory.Head{}, site.Head{}, true
 	c.have, c.dirty, c.lost = map[string]bool{}, map[string]bool{}, map[fleet.Hash]bool{}
 	m, err := readManifest(ctx, timely{c.target}, c.store, c.fleet)
 	switch {
@@ -75,20 +77,33 @@ func (c *copier) load(ctx context.Context) error {
 	for _, hash := range m.Lost {
 		c.lost[hash] = true
 	}
-	if d, ok := m.Records[store.HeadPath]; ok {
-		sealed, err := timely{c.target}.Get(ctx, d.Name(store.HeadPath))
-		if err == nil {
-			c.head, err = c.store.OpenHead(sealed)
-		}
-		if err != nil && !errors.Is(err, archive.ErrMissing) && !errors.Is(err, store.ErrRecord) {
-			return err
-		}
-		if err != nil {
-			c.log.Error("copy is damaged, copying everything", "err", err)
-			c.head = inventory.Head{}
+	if c.head, err = loadHead(ctx, c, store.HeadPath, c.store.OpenHead); err != nil {
+		return err
+	}
+	c.siteHead, err = loadHead(ctx, c, store.SiteHeadPath, c.store.OpenSiteHead)
+	return err
+}
+
+// loadHead reads a head in the archive; without a usable one it is the zero
+// value, so that everything is copied.
+func loadHead[T any](ctx context.Context, c *copier, path string, open func(sealed []byte) (T, error)) (T, error) {
+	var none T
+	d, ok := c.manifest.Records[path]
+	if !ok {
+		return none, nil
+	}
+	sealed, err := timely{c.target}.Get(ctx, d.Name(path))
+	if err == nil {
+		var head T
+		if head, err = open(sealed); err == nil {
+			return head, nil
 		}
 	}
-	return nil
+	if !errors.Is(err, archive.ErrMissing) && !errors.Is(err, store.ErrRecord) {
+		return none, err
+	}
+	c.log.Error("copy is damaged, copying everything", "path", path, "err", err)
+	return none, nil
 }
 
 // chainFolder is where chains are.
@@ -131,6 +146,10 @@ func (c *copier) pass(ctx context.Context, now time.Time) error {
 		}
 		next.Records[store.HeadPath], next.Epoch, next.Names = d, head.Head.Epoch, head.Head.Names
 	}
+	siteHead, err := c.sites(ctx, &next)
+	if err != nil {
+		return err
+	}
 	if err := c.singles(ctx, &next); err != nil {
 		return err
 	}
@@ -146,7 +165,7 @@ func (c *copier) pass(ctx context.Context, now time.Time) error {
 	} else {
 		next.At = c.manifest.At
 	}
-	c.manifest, c.head = next, head.Head
+	c.manifest, c.head, c.siteHead = next, head.Head, siteHead
 	for id := range done {
 		delete(c.dirty, id)
 	}
@@ -168,7 +187,7 @@ func (c *copier) underKey(ctx context.Context) error {
 	}
 	if c.manifest.Key != "" {
 		c.log.Info("records are sealed with another key, copying everything anew", "key", c.key)
-		c.head, c.scan = inventory.Head{}, true
+		c.head, c.siteHead, c.scan = inventory.Head{}, site.Head{}, true
 		clear(c.have)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
+	"github.com/tlsfleet/tlsfleet/agent/site"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
@@ -78,7 +79,7 @@ func readCopy(ctx context.Context, from objects, s *store.Store, fleetName strin
 		from: from, store: s, manifest: m, progress: progress, keep: keep, chains: map[fleet.Hash][][]byte{},
 		copied: store.FleetCopy{
 			Singles: map[string][]byte{}, Chains: map[fleet.Hash][]byte{}, Bundles: map[fleet.Hash][]byte{},
-			Shards: map[int]inventory.Shard{}, Items: map[string][]byte{},
+			Shards: map[int]inventory.Shard{}, Items: map[string][]byte{}, Sites: map[string]site.Site{},
 		},
 	}
 	for _, part := range []func(context.Context) error{r.singles, r.shards, r.bundles, r.items} {
@@ -133,19 +134,14 @@ func (r *copyReader) total() int {
 	return len(r.manifest.Records) + inventory.Shards + r.manifest.Names + r.manifest.Items
 }
 
-// singles reads the records that there is one of.
+// singles reads the records that there is one of, and the sites.
 func (r *copyReader) singles(ctx context.Context) error {
 	for path, d := range r.manifest.Records {
 		sealed, err := r.get(ctx, path, d)
 		if err != nil {
 			return err
 		}
-		if path == store.HeadPath {
-			r.copied.Head, err = r.store.OpenHead(sealed)
-		} else if err = r.store.CheckSingle(path, sealed); err == nil {
-			r.copied.Singles[path] = sealed
-		}
-		if err != nil {
+		if err := r.single(path, sealed); err != nil {
 			return err
 		}
 	}
@@ -153,6 +149,24 @@ func (r *copyReader) singles(ctx context.Context) error {
 		return fmt.Errorf("get %s: %w: it is at epoch %d, the manifest at %d", store.HeadPath, errCopied, r.copied.Head.Epoch, r.manifest.Epoch)
 	}
 	return nil
+}
+
+func (r *copyReader) single(path string, sealed []byte) (err error) {
+	id, isSite := store.SiteOf(path)
+	switch {
+	case path == store.HeadPath:
+		r.copied.Head, err = r.store.OpenHead(sealed)
+	case path == store.SiteHeadPath:
+		r.copied.SiteHead, err = r.store.OpenSiteHead(sealed)
+	case isSite:
+		var rec store.SiteRecord
+		rec, err = r.store.OpenSite(id, sealed)
+		r.copied.Sites[id] = rec.Site
+	default:
+		err = r.store.CheckSingle(path, sealed)
+		r.copied.Singles[path] = sealed
+	}
+	return err
 }
 
 // shards reads the shards in the versions that the head names.

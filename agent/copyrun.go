@@ -79,6 +79,11 @@ func (a *archives) Run(ctx context.Context) {
 		parts.Go(func() { c.run(ctx) })
 		parts.Go(func() { c.show(ctx) })
 	}
+	parts.Go(func() {
+		if err := a.store.WatchSiteHead(ctx, func(store.SiteHeadRecord, error) { a.changed() }); err != nil {
+			a.log.Warn("sites not watched for their copies", "err", err)
+		}
+	})
 	if err := a.store.WatchHead(ctx, func(store.HeadRecord, error) { a.changed() }); err != nil {
 		a.log.Warn("inventory not watched for its copies", "err", err)
 	}

@@ -262,7 +262,7 @@ acme {
 # A webhook on an address that is not public needs allow_private = true.
 
 # Copies of the fleet outside Consul, which the leader keeps up to date: certificates,
-# ACME account and journal, sealed as they are in Consul. tlsfleet restore-fleet puts
+# sites, ACME account and journal, sealed as they are in Consul. tlsfleet restore-fleet puts
 # them back (docs/operations.md, "Copies outside Consul"). Any number of them, the
 # same on every host that may lead:
 #

@@ -11,6 +11,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/consul"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
+	"github.com/tlsfleet/tlsfleet/agent/site"
 )
 
 // Copies of a fleet outside Consul have its records as they are sealed here, by
@@ -31,8 +32,8 @@ func SitePath(id string) string { return sitePath(id) }
 // manifestPath is what a copy's manifest is bound to. Nothing in Consul has it.
 const manifestPath = "copy/manifest"
 
-// SinglePaths are those of the records that a copy has beside the inventory and
-// the journal, in the order in which they are put back.
+// SinglePaths are those of the records that a copy has beside the inventory,
+// the sites and the journal, in the order in which they are put back.
 func SinglePaths() []string { return []string{metaPath, accountPath, answerPath} }
 
 // ShardPath is the path of a shard.
@@ -46,6 +47,12 @@ func ChainPath(hash fleet.Hash) string { return chainPath(hash) }
 
 // ItemPath is the path of an item of the journal.
 func ItemPath(id string) string { return itemPath(id) }
+
+// SiteOf is the ID of the site that has a path.
+func SiteOf(path string) (id string, ok bool) {
+	id, ok = strings.CutPrefix(path, sitesPath)
+	return id, ok && site.CheckID(id) == nil
+}
 
 // PagePath is the path of a page of the journal: of the items whose IDs begin
 // with its number.

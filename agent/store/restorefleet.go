@@ -15,6 +15,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/consul"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
+	"github.com/tlsfleet/tlsfleet/agent/site"
 )
 
 // Why a fleet is not put back.
@@ -42,6 +43,9 @@ type FleetCopy struct {
 	Head    inventory.Head // epoch 0: the fleet has no certificates
 	Shards  map[int]inventory.Shard
 	Items   map[string][]byte // sealed, by ID
+
+	SiteHead site.Head // epoch 0: the fleet has no sites
+	Sites    map[string]site.Site
 }
 
 // Total is how many records it has, for progress.
@@ -58,9 +62,10 @@ type Restored struct {
 	Epoch uint64 `json:"epoch"` // of the inventory in Consul; 0: there are no certificates
 	Names int    `json:"names"`
 	Items int    `json:"items"`
+	Sites int    `json:"sites"`
 }
 
-// CheckVacant refuses a fleet in Consul that has an inventory or a journal:
+// CheckVacant refuses a fleet in Consul that has an inventory, sites or a journal:
 // ErrNewer or ErrOccupied.
 func (s *Store) CheckVacant(ctx context.Context, c FleetCopy) error {
 	head, err := s.Head(ctx)
@@ -72,6 +77,9 @@ func (s *Store) CheckVacant(ctx context.Context, c FleetCopy) error {
 	case errors.Is(err, ErrRecord):
 		return fmt.Errorf("%w: %w", ErrOccupied, err)
 	case !errors.Is(err, ErrMissing):
+		return err
+	}
+	if err := s.sitesVacant(ctx, c.SiteHead); err != nil {
 		return err
 	}
 	q, cancel := read(ctx)
@@ -145,7 +153,7 @@ func (r *restorer) run(ctx context.Context, c FleetCopy) (Restored, error) {
 			return Restored{}, err
 		}
 	}
-	return Restored{epoch, c.Head.Names, len(c.Items)}, r.flush(ctx)
+	return Restored{Epoch: epoch, Names: c.Head.Names, Items: len(c.Items)}, r.flush(ctx)
 }
 
 // inventory writes all shards, those without a name too, because a node may
@@ -158,11 +166,7 @@ func (r *restorer) inventory(ctx context.Context, c FleetCopy) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	same := &api.KVTxnOp{Verb: api.KVCheckIndex, Key: r.store.key(headPath), Index: index}
-	if index == 0 {
-		same = &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: r.store.key(headPath)}
-	}
-	r.guard = api.TxnOps{{KV: same}}
+	r.guard = api.TxnOps{{KV: r.unchanged(headPath, index)}}
 	head := inventory.Head{Epoch: epoch, Names: 0}
 	for n := range inventory.Shards {
 		shard := inventory.Shard{Number: n, Epoch: epoch, Entries: c.Shards[n].Entries}
@@ -204,15 +208,21 @@ func (r *restorer) above(ctx context.Context, epoch uint64) (uint64, uint64, err
 	for _, report := range reports {
 		epoch = max(epoch, report.Inventory)
 	}
-	if epoch > inventory.MaxEpoch-epochLeap {
-		return 0, 0, fmt.Errorf("no epoch is left above %d", epoch)
+	epoch, err = aboveEpoch(epoch, inventory.MaxEpoch)
+	return epoch, index, err
+}
+
+// aboveEpoch is an epoch well above the highest that is known.
+func aboveEpoch(highest, most uint64) (uint64, error) {
+	if highest > most-epochLeap {
+		return 0, fmt.Errorf("no epoch is left above %d", highest)
 	}
 	// The time is above every epoch since a restore before, seen or not; leaps from
 	// one restore to the next would get ahead of it.
-	if now := epochAt(time.Now()); epoch < now {
-		return now, index, nil
+	if now := epochAt(time.Now()); highest < now {
+		return now, nil
 	}
-	return epoch + epochLeap, index, nil
+	return highest + epochLeap, nil
 }
 
 // put adds one record to the transaction, and carries that out when it is full.

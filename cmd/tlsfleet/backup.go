@@ -17,8 +17,8 @@ import (
 )
 
 func backupCommand() *cli.Command {
-	return withArguments(leaf("backup", "copy the fleet's certificates out of Consul into one file",
-		"Writes certificates with their names, the ACME account and the journal of issuance into one file, readable\n"+
+	return withArguments(leaf("backup", "copy the fleet's certificates and sites out of Consul into one file",
+		"Writes certificates with their names, sites, the ACME account and the journal of issuance into one file, readable\n"+
 			"by its owner only, everything sealed as it is in Consul: without the keyring it is of no use, and without\n"+
 			"the file neither is the keyring. Ticket keys are not in it: they live for hours. FILE - is standard output.\n"+
 			"Run it with the configuration of a host that may lead.",
@@ -88,7 +88,7 @@ func toFile(path string, write func(io.Writer) (agent.CopyInfo, error)) (info ag
 }
 
 func contents(i agent.CopyInfo) string {
-	text := fmt.Sprintf("fleet %s at %s, inventory epoch %d with %s, %s obtained by ACME", i.Fleet, i.At.UTC().Format(time.RFC3339), i.Epoch, count(i.Names, "name"), count(i.Items, "certificate"))
+	text := fmt.Sprintf("fleet %s at %s, inventory epoch %d with %s, %s obtained by ACME, %s", i.Fleet, i.At.UTC().Format(time.RFC3339), i.Epoch, count(i.Names, "name"), count(i.Items, "certificate"), count(i.Sites, "site"))
 	if i.Lost > 0 {
 		text += fmt.Sprintf("; %s missing because Consul had lost them", count(i.Lost, "certificate"))
 	}
@@ -97,7 +97,7 @@ func contents(i agent.CopyInfo) string {
 
 func restoreFleetCommand() *cli.Command {
 	return withArguments(leaf("restore-fleet", "put a copy of the fleet back into Consul",
-		"Puts certificates, the ACME account and the journal of issuance back into a Consul that has lost them, from\n"+
+		"Puts certificates, sites, the ACME account and the journal of issuance back into a Consul that has lost them, from\n"+
 			"a file that `tlsfleet backup` wrote or from an archive. The whole copy is checked first: one that is torn,\n"+
 			"damaged or of another fleet is refused, and nothing is written. Nodes go on with what they serve, and no CA\n"+
 			"is asked for anything. Run it with the configuration of a host that may lead.",
@@ -143,7 +143,8 @@ func restoreFleet(c *cli.Context) error {
 	if c.String("format") == "json" {
 		return printJSON(c.App.Writer, done)
 	}
-	return printLines(c.App.Writer, fmt.Sprintf("restored %s and %s obtained by ACME; inventory epoch %d", count(done.Names, "name"), count(done.Items, "certificate"), done.Epoch))
+	return printLines(c.App.Writer, fmt.Sprintf("restored %s, %s obtained by ACME and %s; inventory epoch %d",
+		count(done.Names, "name"), count(done.Items, "certificate"), count(done.Sites, "site"), done.Epoch))
 }
 
 func readFleet(c *cli.Context, x *agent.Copies) (_ *agent.FleetCopy, err error) {
