@@ -27,6 +27,7 @@ type Renderer struct {
 	mu           sync.Mutex             // one change at a time
 	warnedMirror bool                   // the fallback without a mirror was logged
 	refused      map[string]refusedSite // sites that nginx refused, by ID
+	refusedBy    string                 // its version
 	prefix       string                 // option -p of the last master seen; "" without one
 	placed       *placed                // the release this process made current; nil if not yet looked at
 

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/templates"
@@ -25,6 +26,9 @@ type refusedSite struct {
 	file fleet.Hash // with the operator's files that it includes
 	why  string     // with file and line
 	own  bool       // its own text is to blame, not what it includes
+
+	wait time.Duration // until it is tried again as it is
+	next time.Time
 }
 
 // refusals is the sites that are left out, by ID.
@@ -64,6 +68,13 @@ func includedBy(text []byte) []string {
 		all = append(all, strings.ReplaceAll(unquote(string(m[1])), `\\`, `\`))
 	}
 	return all
+}
+
+// forgetRefused tries everything again with another nginx. The caller holds r.mu.
+func (r *Renderer) forgetRefused(version string) {
+	if version != "" && version != r.refusedBy {
+		r.refused, r.refusedBy = map[string]refusedSite{}, version
+	}
 }
 
 // withoutRefused leaves out the files that nginx has refused as they are. The
@@ -115,7 +126,9 @@ func (r *Renderer) blameSites(files siteFiles, text string) bool {
 			if !own && !r.blamedFile(f, line) {
 				continue
 			}
-			now := refusedSite{siteText(f.Text), strings.TrimSpace(line), own}
+			now := refusedSite{
+				file: siteText(f.Text), why: strings.TrimSpace(line), own: own, wait: siteRetry, next: time.Now().Add(siteRetry),
+			}
 			if said := fatalLine.FindStringSubmatch(now.why); said != nil {
 				now.why = said[1]
 			}

@@ -168,6 +168,7 @@ func (r *Renderer) makeSites(rel Release, in Inspection, version string) (SitesM
 		kept.Input = input // so that nothing is made again for the same
 		return kept, files, err
 	}
+	r.forgetRefused(version)
 	frame := r.siteFrame(rel, version)
 	files, left, err := r.renderSites(frame, rel)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/site"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 	"github.com/tlsfleet/tlsfleet/templates"
 )
@@ -122,5 +123,22 @@ func TestTemplateKeepsSites(t *testing.T) {
 				t.Errorf("site = %s, want %s", got, want)
 			}
 		})
+	}
+}
+
+// TestManyBackendsOfASite: as many as are taken of a service make one release.
+func TestManyBackendsOfASite(t *testing.T) {
+	g, release := sitesRig(t)
+	g.nginx.Start(t)
+	rel := release(strings.Replace(hclSite("a", "a.test", ""), `addresses = ["127.0.0.1:9"]`, `service = "web"`, 1))
+	var all []site.Backend
+	for i := range 5000 {
+		all = append(all, site.Backend{Address: fmt.Sprintf("10.0.%d.%d:80", i/250, i%250), Weight: 1})
+	}
+	rel.Sites.Backends = map[string][]site.Backend{"a": all}
+	g.mustProve(t, rel)
+	text := read(t, filepath.Join(g.cfg.currentDir(), templates.SiteFile("a")))
+	if got := strings.Count(text, "\n    server 10.0."); got != len(all) || len(text) > 256<<10 {
+		t.Errorf("site has %d backends in %d bytes, want %d in at most 256 KiB", got, len(text), len(all))
 	}
 }
