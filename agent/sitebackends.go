@@ -57,6 +57,7 @@ type serviceState struct {
 	answered bool      // by Consul, at least once
 	err      error     // of the last answer
 	since    time.Time // it is asked for
+	polled   bool      // instead of followed as it changes
 	cancel   context.CancelFunc
 }
 
@@ -73,7 +74,8 @@ func (s serviceState) why(name string) string {
 	return fmt.Sprintf("the service %s has no instance that passes its checks", name)
 }
 
-// use follows these services and no others.
+// use follows these services and no others: the first ones as they change, as
+// many as may hold connections.
 func (p *servicePool) use(ctx context.Context, st *store.Store, want []store.Service) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,16 +92,30 @@ func (p *servicePool) use(ctx context.Context, st *store.Store, want []store.Ser
 			delete(p.by, key)
 		}
 	}
+	blocking := 0
+	for _, state := range p.by {
+		if !state.polled {
+			blocking++
+		}
+	}
 	for _, s := range want {
 		key := s.String()
-		if p.by[key] != nil {
+		state := p.by[key]
+		polled := blocking >= mostBlocking
+		switch {
+		case state == nil:
+			state = &serviceState{since: time.Now()}
+			p.by[key] = state
+		case !state.polled || polled:
 			continue
+		default:
+			state.cancel() // there is a place for it now
 		}
-		state := &serviceState{since: time.Now()}
-		polled := len(p.by) >= mostBlocking
+		if state.polled = polled; !polled {
+			blocking++
+		}
 		var followed context.Context
 		followed, state.cancel = context.WithCancel(ctx)
-		p.by[key] = state
 		p.parts.Go(func() {
 			st.WatchService(followed, s, polled, func(got store.Instances, err error) { p.put(state, got, err) })
 		})

@@ -31,21 +31,8 @@ func (f *siteFollower) compose(now time.Time) (later time.Duration) {
 		return 0
 	}
 	list, clashes := withoutClashes(f.sites, siteSockets(f.cfg))
-	s := renderer.Sites{
-		Epoch: f.head.Epoch, List: list, Backends: map[string][]site.Backend{}, SnippetsDir: f.cfg.Sites.SnippetsDir,
-		Listen: f.cfg.Certificates.Listen, HTTPListen: f.cfg.ACME.HTTPListen, Template: readTemplate(f.cfg.Sites),
-	}
-	if len(s.Listen) == 0 {
-		s.Listen = []string{"443 ssl"}
-	}
-	if len(s.HTTPListen) == 0 {
-		s.HTTPListen = []string{"80"}
-	}
-	var problems []fleet.Problem
-	if len(clashes) > 0 {
-		problems = append(problems, fleet.Problem{Code: "site-clash", Severity: fleet.Alarm, Message: siteReasons(clashes),
-			Hint: "the site that was set last is left out; change or remove one of them"})
-	}
+	s := sitesWith(f.cfg, f.head.Epoch, list)
+	problems := clashProblems(clashes)
 	told, kept, settled := f.backends(s, now)
 	problems = append(problems, told...)
 	if !settled {
@@ -60,6 +47,29 @@ func (f *siteFollower) compose(now time.Time) (later time.Duration) {
 	defer f.mu.Unlock()
 	f.now = s
 	return 0
+}
+
+// sitesWith is these sites on this node, without backends of services.
+func sitesWith(cfg config.Config, epoch uint64, list []site.Site) renderer.Sites {
+	s := renderer.Sites{
+		Epoch: epoch, List: list, Backends: map[string][]site.Backend{}, SnippetsDir: cfg.Sites.SnippetsDir,
+		Listen: cfg.Certificates.Listen, HTTPListen: cfg.ACME.HTTPListen, Template: readTemplate(cfg.Sites),
+	}
+	if len(s.Listen) == 0 {
+		s.Listen = []string{"443 ssl"}
+	}
+	if len(s.HTTPListen) == 0 {
+		s.HTTPListen = []string{"80"}
+	}
+	return s
+}
+
+func clashProblems(clashes map[string]string) []fleet.Problem {
+	if len(clashes) == 0 {
+		return nil
+	}
+	return []fleet.Problem{{Code: "site-clash", Severity: fleet.Alarm, Message: siteReasons(clashes),
+		Hint: "the site that was set last is left out; change or remove one of them"}}
 }
 
 // withoutClashes is the sites by ID without those that clash with one that was
@@ -115,6 +125,9 @@ func (f *siteFollower) backends(s renderer.Sites, now time.Time) (problems []fle
 				f.last[key], changed = state.got.Backends, true
 			}
 			s.Backends[v.ID] = state.got.Backends
+			if errors.Is(state.err, store.ErrDenied) || errors.Is(state.err, store.ErrInstances) {
+				kept[v.ID] = state.err.Error() // other errors are told as lost contact
+			}
 			continue
 		}
 		if !state.answered && state.err == nil && len(last) == 0 && now.Sub(state.since) < backendsWait {
@@ -171,6 +184,7 @@ func (f *siteFollower) compare(ctx context.Context) {
 		if f.view.servedSites(s.Epoch) {
 			f.log.Info("sites served", "epoch", s.Epoch, "sites", active.Sites.Served)
 		}
+		f.tryAgain(ctx, active.Sites, s)
 		return
 	}
 	if input == f.asked && !input.IsZero() {
@@ -178,6 +192,22 @@ func (f *siteFollower) compare(ctx context.Context) {
 	}
 	f.asked = input
 	f.ask(siteReason(active.Sites, s))
+}
+
+// tryAgain asks for a release if nginx takes sites now that it has refused.
+func (f *siteFollower) tryAgain(ctx context.Context, active renderer.SitesMade, s renderer.Sites) {
+	rel, _ := f.view.release()
+	if len(active.Left) == 0 || rel.Mode == fleet.ModeNone {
+		return
+	}
+	rel.TLS, rel.Challenges, rel.Sites = f.serving.servers(), f.serving.challenges(), s
+	taken, err := f.renderer.TrySites(ctx, rel, time.Now())
+	if err != nil && ctx.Err() == nil {
+		f.log.Debug("sites that are left out not tried again", "err", err)
+	}
+	if len(taken) > 0 {
+		f.ask("nginx takes sites that it refused before: " + fewNames(taken))
+	}
 }
 
 // siteReason is what a release for sites is for.

@@ -55,22 +55,41 @@ func (s *Store) WatchService(ctx context.Context, want Service, polled bool, fn 
 		pace.Wait, pace.Every, pace.Burst = time.Millisecond, 10*time.Second, 1
 	}
 	read := func(q *api.QueryOptions) (*api.QueryMeta, error) {
-		q.Datacenter = want.Datacenter
-		if want.Tag != "" {
-			// In the query, so that changes of others do not end it.
-			q.Filter = fmt.Sprintf("%s in Service.Tags", strconv.Quote(want.Tag))
-		}
-		entries, meta, err := s.client.Health().Service(want.Name, "", want.PassingOnly, q)
-		if err == nil {
-			err = consul.Vouched(meta)
-		}
+		entries, meta, err := s.readService(want, q)
 		if err != nil {
-			return nil, fmt.Errorf("read service %s: %w", want.Name, denied(err))
+			return nil, err
 		}
 		fn(want.instances(entries))
 		return meta, nil
 	}
 	pace.Watch(ctx, read, func(err error) { fn(Instances{}, err) })
+}
+
+// Instances is what the catalog says of a service now, as WatchService tells it.
+func (s *Store) Instances(ctx context.Context, want Service) (Instances, error) {
+	q, cancel := read(ctx)
+	defer cancel()
+	entries, _, err := s.readService(want, q) //nolint:contextcheck // q has it
+	if err != nil {
+		return Instances{}, err
+	}
+	return want.instances(entries)
+}
+
+func (s *Store) readService(want Service, q *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+	q.Datacenter = want.Datacenter
+	if want.Tag != "" {
+		// In the query, so that changes of others do not end it.
+		q.Filter = fmt.Sprintf("%s in Service.Tags", strconv.Quote(want.Tag))
+	}
+	entries, meta, err := s.client.Health().Service(want.Name, "", want.PassingOnly, q)
+	if err == nil {
+		err = consul.Vouched(meta)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read service %s: %w", want.Name, denied(err))
+	}
+	return entries, meta, nil
 }
 
 // instances is the entries as backends.
