@@ -58,11 +58,12 @@ const (
 	PlanName    = "certificate"
 	PlanRing    = "ring"
 	PlanServers = "servers"
+	PlanSite    = "site"
 )
 
 // PlannedChange is one thing that changes on a node.
 type PlannedChange struct {
-	Subject string          `json:"subject"` // "certificate", "ring" or "servers"
+	Subject string          `json:"subject"` // "certificate", "ring", "servers" or "site"
 	Name    string          `json:"name"`
 	From    string          `json:"from"` // bundle hash, ring epoch or kind of servers; empty: none
 	Until   time.Time       `json:"from_not_after,omitzero"`
@@ -70,6 +71,7 @@ type PlannedChange struct {
 	NewEnd  time.Time       `json:"to_not_after,omitzero"`
 	Effect  handlers.Effect `json:"effect"`
 	Reason  string          `json:"reason"`
+	Diff    string          `json:"diff,omitempty"` // of the file of a site, unified
 }
 
 // PlanTotal counts changes by effect.
@@ -103,6 +105,7 @@ type planner struct {
 	here  here
 	tls   *tlsServing
 	held  map[string][]string
+	nginx renderer.Inspection
 	blind error // why what nginx holds in memory is not known in full
 }
 
@@ -134,7 +137,7 @@ func (c *Console) Plan(ctx context.Context, o PlanOptions) (NodePlan, error) {
 			return p.out, err
 		}
 		p.certificates(changes)
-		if err := p.outdated(ctx); err != nil {
+		if err := errors.Join(p.outdated(ctx), p.sites(ctx)); err != nil {
 			return p.out, readable(err)
 		}
 	}
@@ -162,7 +165,7 @@ func (p *planner) reload(subject, from, to, reason string) {
 func (p *planner) sum(all bool) {
 	shown := []PlannedChange{}
 	for _, c := range p.out.Changes {
-		if n := p.out.Total.add(c.Effect); all || n <= planShown || c.Subject != PlanName {
+		if n := p.out.Total.add(c.Effect); all || n <= planShown || c.Subject != PlanName && c.Subject != PlanSite {
 			shown = append(shown, c)
 		} else {
 			p.out.Omitted.add(c.Effect)

@@ -54,7 +54,7 @@ func (p *planner) look(ctx context.Context) error {
 	if err := p.copies(); err != nil {
 		return err
 	}
-	p.nginx(ctx)
+	p.inspect(ctx)
 	return nil
 }
 
@@ -82,8 +82,8 @@ func (p *planner) copies() error {
 	return nil
 }
 
-// nginx finds out what nginx holds in memory, as its configuration says.
-func (p *planner) nginx(ctx context.Context) {
+// inspect finds out what nginx holds in memory, as its configuration says.
+func (p *planner) inspect(ctx context.Context) {
 	running, err := p.node.Running(ctx)
 	switch {
 	case err != nil:
@@ -103,7 +103,7 @@ func (p *planner) nginx(ctx context.Context) {
 			p.blind = fmt.Errorf("%w: %s", ErrBlind, x.Message)
 		}
 	}
-	p.held, p.here.view.nginx = ins.HeldNames, ins.NginxVersion
+	p.nginx, p.held, p.here.view.nginx = ins, ins.HeldNames, ins.NginxVersion
 }
 
 func (p *planner) problem(code string, severity fleet.Severity, message string) {

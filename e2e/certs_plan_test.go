@@ -16,7 +16,7 @@ type Plan struct {
 	Wanted   uint64 `json:"wanted"`
 	Reloads  int    `json:"reloads"`
 	Reasons  []string
-	Changes  []struct{ Subject, Name, From, To, Effect, Reason string }
+	Changes  []struct{ Subject, Name, From, To, Effect, Reason, Diff string }
 	Total    PlanCount
 	Omitted  PlanCount
 	Problems []struct{ Code, Message string }

@@ -17,11 +17,11 @@ import (
 func planCommand() *cli.Command {
 	command := leaf("plan", "show what this node would do, and do nothing",
 		"Compares Consul with what this node has on disk and says for each change what it needs: nothing, files, or\n"+
-			"a reload of nginx, and why. It runs beside the agent or without one, takes no lock and writes nothing. With\n"+
+			"a reload of nginx, and why; of sites it shows what changes in their files. It runs beside the agent or without one, takes no lock and writes nothing. With\n"+
 			"--import it plans what `cert import` of these files and folders would do here, with the same flags.",
 		append([]cli.Flag{
 			configFlag(), formatFlag(),
-			&cli.BoolFlag{Name: "all", Usage: "list every name, however many there are"},
+			&cli.BoolFlag{Name: "all", Usage: "list every change, however many there are, and all lines of the files of sites"},
 			&cli.BoolFlag{Name: "import", Usage: "plan the import of the `PATH`s given"},
 		}, importFlags()...), showPlan)
 	command.ArgsUsage = "[--import PATH...]"
@@ -87,6 +87,9 @@ func printPlan(c *cli.Context, p agent.NodePlan) error {
 	}
 	if len(p.Changes) > 0 {
 		planTable(c.App.Writer, p)
+		if err := printLines(c.App.Writer, planDiffs(p, c.Bool("all"))...); err != nil {
+			return err
+		}
 	}
 	return printLines(c.App.Writer, planSum(p)...)
 }
@@ -112,6 +115,23 @@ func versionText(subject, what string, end time.Time) string {
 	return fmt.Sprintf("%s until %s", what[:8], end.Format(time.DateOnly))
 }
 
+// planDiffs is what changes in files of sites.
+func planDiffs(p agent.NodePlan, all bool) []string {
+	const few = 40
+	var lines []string
+	for _, x := range p.Changes {
+		if x.Diff == "" {
+			continue
+		}
+		diff := strings.Split(strings.TrimRight(x.Diff, "\n"), "\n")
+		if left := len(diff) - few; left > 0 && !all {
+			diff = append(diff[:few], fmt.Sprintf("and %s (--all shows them)", count(left, "more line")))
+		}
+		lines = append(append(lines, ""), diff...)
+	}
+	return lines
+}
+
 // planSum is what it comes to.
 func planSum(p agent.NodePlan) []string {
 	var lines []string
@@ -120,7 +140,7 @@ func planSum(p agent.NodePlan) []string {
 		effect string
 	}{{p.Omitted.Reload, "reload"}, {p.Omitted.Files, "files"}, {p.Omitted.Nothing, "nothing"}} {
 		if x.n > 0 {
-			lines = append(lines, fmt.Sprintf("and %s: %s (--all lists them)", count(x.n, "more name"), x.effect))
+			lines = append(lines, fmt.Sprintf("and %s: %s (--all lists them)", count(x.n, "more change"), x.effect))
 		}
 	}
 	if len(p.Changes) > 0 {
