@@ -597,7 +597,7 @@ func TestSlowArchiveHoldsNothingUp(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, 30*time.Second, "word of the slow archive", func() error {
-		if l := probs.list(); len(l) != 1 || l[0].Code != "archive-behind" || !strings.Contains(l[0].Message, "slow") {
+		if l := probs.list(); len(l) != 1 || l[0].Code != "archive-behind" || !strings.Contains(l[0].Message, "the archive is slow") {
 			return fmt.Errorf("problems are %+v", l)
 		}
 		return nil
