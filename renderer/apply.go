@@ -108,8 +108,17 @@ func (r *Renderer) activateSites(ctx context.Context, c *change, rel Release) er
 	for tries := 0; ; tries++ {
 		err := r.activate(ctx, c)
 		var refused *refusal
-		if !errors.As(err, &refused) || tries == mostBlamed || !r.blameSites(c.sites, refused.text) {
+		if !errors.As(err, &refused) || tries == mostBlamed {
 			return err
+		}
+		if !r.blameSites(c.sites, refused.text) {
+			found, findErr := r.findSite(ctx, c, rel, refused)
+			if findErr != nil {
+				r.cfg.Log.Warn("no site looked for that the release was refused for", "release", c.m.Release, "err", findErr)
+			}
+			if !found {
+				return err
+			}
 		}
 		r.cfg.Log.Warn("release refused for a site, leaving it out", "release", c.m.Release, "err", refused)
 		if err := os.RemoveAll(r.cfg.releaseDir(c.m.Release)); err != nil {

@@ -31,6 +31,15 @@ type refusedSite struct {
 	next time.Time
 }
 
+// newRefused is a site that nginx refuses now, with the first reason that it gives.
+func newRefused(file fleet.Hash, text string, own bool) refusedSite {
+	why := strings.TrimSpace(text)
+	if said := fatalLine.FindStringSubmatch(why); said != nil {
+		why = said[1]
+	}
+	return refusedSite{file: file, why: why, own: own, wait: siteRetry, next: time.Now().Add(siteRetry)}
+}
+
 // refusals is the sites that are left out, by ID.
 type refusals map[string]refusedSite
 
@@ -126,12 +135,7 @@ func (r *Renderer) blameSites(files siteFiles, text string) bool {
 			if !own && !r.blamedFile(f, line) {
 				continue
 			}
-			now := refusedSite{
-				file: siteText(f.Text), why: strings.TrimSpace(line), own: own, wait: siteRetry, next: time.Now().Add(siteRetry),
-			}
-			if said := fatalLine.FindStringSubmatch(now.why); said != nil {
-				now.why = said[1]
-			}
+			now := newRefused(siteText(f.Text), line, own)
 			if was := r.refused[id]; was.file != now.file {
 				r.refused[id], found = now, true
 			}
