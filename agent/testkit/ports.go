@@ -107,9 +107,22 @@ func firstEphemeral() (int, error) {
 	return port, nil
 }
 
+// pidfdTried is called before forks are held back: when a process is first started
+// or looked up, package os forks without the lock to find out what the kernel can.
+var pidfdTried = sync.OnceValue(func() error {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		return err
+	}
+	return self.Release()
+})
+
 // free holds back forks: a child has all open sockets until it executes its
 // program, and would keep the port in use after it is closed here.
 func free(ip string, port int) bool {
+	if pidfdTried() != nil {
+		return false
+	}
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	ctx := context.Background()
