@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -76,10 +77,29 @@ func (c *Console) Rotate(ctx context.Context, q RotateRequest) (fleet.Ring, erro
 	if err != nil {
 		return fleet.Ring{}, err
 	}
-	if _, err := c.store.PutRing(ctx, next, s.rec.Index, ""); err != nil {
-		return fleet.Ring{}, c.raced(ctx, err)
+	if err := c.put(ctx, next, s.rec); err != nil {
+		return fleet.Ring{}, err
 	}
 	return next, c.confirm(ctx, next, q)
+}
+
+// put writes a ring in the place of one that was read, which may have been sealed
+// anew since.
+func (c *Console) put(ctx context.Context, next fleet.Ring, over store.RingRecord) error {
+	for {
+		_, err := c.store.PutRing(ctx, next, over.Index, "")
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		now, readErr := c.store.Ring(ctx)
+		if readErr != nil {
+			return fmt.Errorf("%w: %w", ErrRaced, err)
+		}
+		if now.Index == over.Index || !reflect.DeepEqual(now.Ring, over.Ring) {
+			return fmt.Errorf("%w: it is epoch %d now (%s by %s)", ErrRaced, now.Ring.Epoch, now.Ring.Cause, now.Ring.By)
+		}
+		over = now
+	}
 }
 
 // lostRing reports whether the ring in Consul is gone or unusable although the
@@ -123,16 +143,4 @@ func (c *Console) change(s snapshot, q RotateRequest, skipped []string) (fleet.R
 		}
 		return ticket.Rotate(s.rec.Ring, ch)
 	}
-}
-
-// raced explains a conflict by who won.
-func (c *Console) raced(ctx context.Context, err error) error {
-	if !errors.Is(err, store.ErrConflict) {
-		return err
-	}
-	rec, readErr := c.store.Ring(ctx)
-	if readErr != nil {
-		return fmt.Errorf("%w: %w", ErrRaced, err)
-	}
-	return fmt.Errorf("%w: it is epoch %d now (%s by %s)", ErrRaced, rec.Ring.Epoch, rec.Ring.Cause, rec.Ring.By)
 }

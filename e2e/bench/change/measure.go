@@ -145,7 +145,7 @@ func (s *scene) written(ctx context.Context, o options, dir string) (int, error)
 	}
 	// Other files may come after that of the changed name.
 	n, last := 0, -1
-	for pause := o.every + 2*t.file; n != last; pause = o.every {
+	for pause := o.every + 2*t.file; n != last; pause = max(o.every, time.Second) {
 		if err := sleep(ctx, pause); err != nil {
 			return 0, err
 		}
