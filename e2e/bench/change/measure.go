@@ -136,9 +136,15 @@ func (s *scene) series(ctx context.Context, o options, f *figure) error {
 	return err
 }
 
+// mtimeLag is more than what the kernel's clock for files is behind, a tick.
+const mtimeLag = 20 * time.Millisecond
+
 // written counts the files that one change writes: those that are younger.
 func (s *scene) written(ctx context.Context, o options, dir string) (int, error) {
 	before := time.Now()
+	if err := sleep(ctx, mtimeLag); err != nil {
+		return 0, err
+	}
 	t, err := s.once(ctx)
 	if err != nil {
 		return 0, err
