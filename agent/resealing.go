@@ -89,6 +89,9 @@ func (r *resealing) look(ctx context.Context, session string) (time.Duration, er
 		r.problems.replace("keyring")
 		return r.finished(want), nil
 	}
+	if state == (store.SealState{}) && want.Leaders == "" && len(r.store.Keys()) == 1 {
+		return resealSoon, r.store.PutSealState(ctx, want, session) // what another key has sealed cannot be opened here
+	}
 	lacks, err := r.lacks(ctx, want, rotation.Rotation.Forced)
 	if err != nil {
 		return 0, err
