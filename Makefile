@@ -32,10 +32,16 @@ help: ## list the targets
 build: ## build bin/tlsfleet, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tlsfleet ./cmd/tlsfleet
 
-.PHONY: deb rpm
-deb rpm: $(NFPM) ## build packages for amd64 and arm64 into bin/packages, the same bytes for the same commit
-	NFPM=$(NFPM) VERSION='$(VERSION)' packaging/build $@ amd64
-	NFPM=$(NFPM) VERSION='$(VERSION)' packaging/build $@ arm64
+# The same bytes for the same commit.
+build_packages = for arch in amd64 arm64; do NFPM=$(NFPM) VERSION='$(VERSION)' packaging/build $@ $$arch; done
+
+.PHONY: deb
+deb: $(NFPM) ## build Debian packages for amd64 and arm64 into bin/packages
+	$(build_packages)
+
+.PHONY: rpm
+rpm: $(NFPM) ## build RPM packages for amd64 and arm64 into bin/packages
+	$(build_packages)
 
 .PHONY: deps
 deps: ## install nginx and what else the tests need by apt, if it is missing
