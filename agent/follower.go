@@ -81,7 +81,9 @@ func (f *follower) Run(ctx context.Context) error {
 		case <-f.mail.wake:
 			f.look()
 		case <-f.asked.wake:
-			f.renew(f.asked.take())
+			if reason := f.asked.take(); reason != "" {
+				f.renew(reason)
+			}
 		case <-f.answered:
 			f.reanswer()
 		case <-f.foreign.wake:

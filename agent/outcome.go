@@ -17,6 +17,9 @@ func (f *follower) apply(ctx context.Context) {
 		f.log.Error("epoch not recorded", "epoch", c.epoch, "err", err)
 	}
 	c.blamed = false
+	if reason := f.asked.take(); reason != "" {
+		c.release.Reason += ", " + reason // what is asked for from here on may be missing in it
+	}
 	f.log.Debug("applying", "reason", c.release.Reason, "epoch", c.epoch)
 	c.release.TLS, c.release.Challenges, c.release.Sites = f.tls(), f.challenges(), f.sites()
 	began := time.Now()

@@ -179,7 +179,7 @@ func (f *siteFollower) compare(ctx context.Context) {
 		f.log.Error("sites not compared", "err", err)
 		return
 	}
-	if active.Release != 0 && input == active.Sites.Input {
+	if input == active.Sites.Input { // none, and none in what nginx has without a release, are the same
 		f.asked = fleet.Hash{}
 		if f.view.servedSites(s.Epoch) {
 			f.log.Info("sites served", "epoch", s.Epoch, "sites", active.Sites.Served)
