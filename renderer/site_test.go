@@ -157,6 +157,16 @@ func TestNoValueEndsADirective(t *testing.T) {
 	}
 }
 
+// TestFirstWordOfListenIsAnAddress: also if it reads like a parameter.
+func TestFirstWordOfListenIsAnAddress(t *testing.T) {
+	f := siteFrame(t, "")
+	f.Version, f.Listen = "1.25.1", []string{"http2 ssl http2"}
+	got, err := RenderSite(f, sitesOf(t, blog)[0], twoBackends)
+	if err != nil || !strings.Contains(string(got.Text), "listen http2 ssl;") {
+		t.Errorf("RenderSite() = %s, %v, want the socket http2 without its parameter", got.Text, err)
+	}
+}
+
 // hostileSite is a good site with hostile texts in some of its fields.
 func hostileSite(t *rapid.T) templates.Site {
 	v := templates.Site{

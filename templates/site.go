@@ -181,7 +181,8 @@ func (s Site) view() SiteView {
 		v.Names = append(v.Names, V(n.Name))
 	}
 	for _, l := range s.Listen {
-		words := slices.DeleteFunc(again(l), func(w string) bool { return w == "http2" })
+		words := again(l)
+		words = append(words[:1:1], slices.DeleteFunc(words[1:], func(w string) bool { return w == "http2" })...)
 		if s.HTTP2 && !on {
 			words = append(words, "http2")
 		}
