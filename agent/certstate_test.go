@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,44 @@ func TestLitterIsNotPutOff(t *testing.T) {
 			t.Errorf("the next look is at %s, and another one %t, want %s and true", f.waste, f.littered, due)
 		}
 	})
+}
+
+// TestManyNamesAreCollectedSeldom: a look at all of them costs the more the
+// more there are.
+func TestManyNamesAreCollectedSeldom(t *testing.T) {
+	const names = 100
+	for name, tt := range map[string]struct {
+		wait  time.Duration // until the next try of what could not be written
+		since time.Duration // the last collection
+		want  bool
+	}{
+		"soon after the last":       {0, (names - 1) * collectEach, false},
+		"later":                     {0, names * collectEach, true},
+		"soon, with a disk in need": {certRetry, (names - 1) * collectEach, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, _ := guarding(t, nil)
+			synctest.Test(t, func(t *testing.T) {
+				f := follows(t)
+				f.renderer, f.keep, f.wait, f.collected = g.renderer, time.Millisecond, tt.wait, time.Now()
+				served := map[string]fleet.Hash{}
+				for i := range names {
+					served[fmt.Sprintf("n%d.test", i)] = bundleNo(byte(i))
+				}
+				f.served.reset(served)
+				f.litter()
+				due := f.collected.Add(names * collectEach)
+				<-time.After(tt.since)
+				f.collect()
+				if got := f.collected.Equal(time.Now()); got != tt.want {
+					t.Errorf("collected %s after the last time: %t, want %t", tt.since, got, tt.want)
+				}
+				if !tt.want && !f.waste.Equal(due) {
+					t.Errorf("the next look is at %s, want %s", f.waste, due)
+				}
+			})
+		})
+	}
 }
 
 // TestWhatWaitsKeepsNobodyBusy has bundles to collect while something else is

@@ -174,7 +174,11 @@ func (f *siteFollower) compare(ctx context.Context) {
 	if err != nil {
 		f.log.Debug("nginx does not tell its version", "err", err)
 	}
-	input, err := f.renderer.SitesInput(renderer.Release{TLS: f.serving.servers(), Challenges: f.serving.challenges(), Sites: s}, version)
+	rel := renderer.Release{Challenges: f.serving.challenges(), Sites: s}
+	if len(s.List) > 0 { // the names of 100,000 certificates are not listed for nothing
+		rel.TLS = f.serving.servers()
+	}
+	input, err := f.renderer.SitesInput(rel, version)
 	if err != nil {
 		f.log.Error("sites not compared", "err", err)
 		return
