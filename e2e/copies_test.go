@@ -16,39 +16,15 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
-// archiveSettings are one archive of each kind.
-func archiveSettings(t *testing.T) (names []string, _ Settings) {
-	t.Helper()
-	pg, s3 := testkit.Postgres(t), testkit.S3(t)
-	dir := t.TempDir()
-	secret := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	return []string{"disk", "bucket", "database"}, Settings{
-		`archive "disk".directory`:         filepath.Join(dir, "disk"),
-		`archive "bucket".endpoint`:        s3.Endpoint,
-		`archive "bucket".bucket`:          s3.Bucket,
-		`archive "bucket".region`:          "us-east-1",
-		`archive "bucket".insecure`:        true,
-		`archive "bucket".access_key_file`: secret("access", s3.Access),
-		`archive "bucket".secret_key_file`: secret("secret", s3.Secret),
-		`archive "database".dsn_file`:      secret("dsn", pg.DSN),
-	}
-}
-
 // TestFleetOutlivesConsul takes all of Consul's state away, again and again, and
 // puts the fleet back from each kind of copy. An archive is away while
 // certificates are obtained, which holds nothing up, and catches up when it comes.
 func TestFleetOutlivesConsul(t *testing.T) {
 	t.Parallel()
-	archives, settings := archiveSettings(t)
-	mount := filepath.Join(t.TempDir(), "mount")
-	settings[`archive "away".directory`] = filepath.Join(mount, "archive")
-	a := newACMEFleet(t, FleetOptions{Settings: settings})
+	archives, mount := []string{"disk", "bucket", "database"}, filepath.Join(t.TempDir(), "mount")
+	a := newACMEFleet(t, FleetOptions{Settings: with(newCopyPlaces(t).settings, Settings{
+		`archive "disk".directory`: filepath.Join(t.TempDir(), "disk"), `archive "away".directory`: filepath.Join(mount, "archive"),
+	})})
 	own := newCA(t)
 	for i, name := range []string{"shop.test", "blog.test"} {
 		a.leadTo(t, a.Nodes[i+1], name)

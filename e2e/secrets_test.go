@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/tlsfleet/tlsfleet/agent/archive"
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/store"
@@ -44,6 +46,7 @@ type vault struct {
 	token   string // of its HTTP addresses
 	leaders string // keyring file
 	archive string // folder
+	copies  copyPlaces
 	temp    *created
 }
 
@@ -59,21 +62,24 @@ func newVault(t *testing.T, mark string) *vault {
 		}
 		return path
 	}
-	v := &vault{addrs: map[int]string{}, token: rand.Text(), leaders: filepath.Join(dir, "leaders"), archive: filepath.Join(dir, "archive")}
+	v := &vault{addrs: map[int]string{}, token: rand.Text(), leaders: filepath.Join(dir, "leaders"), archive: filepath.Join(dir, "archive"), copies: newCopyPlaces(t)}
 	runToEnd(t, nil, "", binary(t), "keyring", "init", "--leader", "--file", v.leaders).Want(t, 0)
 	consulToken, hookKey, mac := "5e3c1d2b-0f7a-4b68-9c55-"+hex.EncodeToString(randomBytes(t, 6)), rand.Text(), randomBytes(t, 32)
 	eab := base64.RawURLEncoding.EncodeToString(mac)
 	hook, told := receiver(t)
-	v.acmeFleet = newACMEFleetOn(t, FleetOptions{Name: "f" + mark, Nodes: 2, Node: withHTTP(t, v.addrs), Settings: Settings{
+	v.acmeFleet = newACMEFleetOn(t, FleetOptions{Name: "f" + mark, Nodes: 2, Node: withHTTP(t, v.addrs), Settings: with(v.copies.settings, Settings{
 		"log.level": "trace", "consul.token_file": keep("consul", consulToken), "http.token_file": keep("http", v.token),
 		"leader.keyring_file": v.leaders, `archive "` + mark + `".directory`: v.archive, "ticket.accept_event_keys": true,
 		`notify "hook".webhook`: hook, `notify "hook".key_file`: keep("hook", hookKey), `notify "hook".allow_private`: true,
 		`ca "pebble".eab_key_id`: "kid", `ca "pebble".eab_key_file`: keep("eab", eab), "ticket.resume_every": "1s",
-	}}, testkit.PebbleOptions{EABKeys: map[string]string{"kid": eab}})
+	})}, testkit.PebbleOptions{EABKeys: map[string]string{"kid": eab}})
 	v.temp = watchCreated(t, v.tempDir())
 	v.secrets = v.WatchSecrets(t)
 	v.secrets.AddKeyring(t, v.leaders)
-	for what, secret := range map[string]string{"Consul token": consulToken, "dashboard token": v.token, "webhook key": hookKey, "EAB key as text": eab} {
+	for what, secret := range map[string]string{
+		"Consul token": consulToken, "dashboard token": v.token, "webhook key": hookKey, "EAB key as text": eab,
+		"S3 access key": v.copies.bucket.Access, "S3 secret key": v.copies.bucket.Secret, "password of the database": v.copies.database.Password,
+	} {
 		v.secrets.Add(what, []byte(secret))
 	}
 	v.secrets.Add("EAB key", mac)
@@ -238,7 +244,9 @@ func TestNoSecretLeavesItsPlace(t *testing.T) {
 	v.fire(t, "ssl-session-ticket-refresh", []byte(base64.StdEncoding.EncodeToString(event)))
 	v.AwaitProved(t, epoch+2)
 	v.CLI(t, "rotate-ticket", "--emergency").Want(t, 0)
-	v.awaitCopied(t, mark, 2, 2)
+	for _, name := range []string{mark, "bucket", "database"} {
+		v.awaitCopied(t, name, 2, 2)
+	}
 	file := filepath.Join(v.Dir, "fleet.backup")
 	v.CLI(t, "backup", file).Want(t, 0)
 	v.CLI(t, "restore-fleet", "--yes", "--force", file).Want(t, 0)
@@ -250,24 +258,25 @@ func TestNoSecretLeavesItsPlace(t *testing.T) {
 	}
 	v.CLI(t, "doctor", "--format", "json")
 
-	v.look(t, mark, file)
+	v.look(t, file)
+	v.loseCopies(t, own)
 	v.plant(t, planted, mark)
 	for _, n := range v.Nodes {
 		n.Agent.Stop(t)
 	}
 	v.CLI(t, "restore").Want(t, 0)
-	if v.secrets.Count() < 20 {
-		t.Errorf("collected %d secrets, want those of 5 ticket keys and 12 others at least", v.secrets.Count())
+	if v.secrets.Count() < 25 {
+		t.Errorf("collected %d secrets, want those of 5 ticket keys and 15 others at least", v.secrets.Count())
 	}
 	v.secrets.WantNone(t)
-	v.secrets.wantFound(t, planted, "KV value", "snapshot", "log", "HTTP", "metrics", "command line", "environment", "temporary file", "file", "output", "archive", "backup", "webhook")
+	v.secrets.wantFound(t, planted, "KV value", "snapshot", "log", "HTTP", "metrics", "command line", "environment", "temporary file", "file", "output", "archive", "bucket", "database", "backup", "webhook")
 	if names := v.temp.names(); !slices.Equal(names, []string{"planted"}) {
 		t.Errorf("files were made in the folder for temporary files: %q, want none but the planted one", names)
 	}
 }
 
 // look asks for every page and reads what is stored elsewhere.
-func (v *vault) look(t *testing.T, mark, backup string) {
+func (v *vault) look(t *testing.T, backup string) {
 	t.Helper()
 	for _, addr := range v.addrs {
 		for _, path := range []string{"/", "/assets/app.js", "/v1/status", "/v1/fleet", "/v1/names", "/v1/expiry", "/v1/waiting", "/v1/stream"} {
@@ -282,16 +291,47 @@ func (v *vault) look(t *testing.T, mark, backup string) {
 		t.Fatal(err)
 	}
 	v.secrets.Show("backup", backup, text)
-	err = filepath.WalkDir(v.archive, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+	places := v.copies.open(t, v.Name)
+	places["archive"] = archive.Directory(v.archive)
+	for kind, place := range places {
+		v.showAll(t, kind, place)
+	}
+}
+
+// showAll reads all objects of an archive.
+func (v *vault) showAll(t *testing.T, kind string, a archive.Archive) {
+	t.Helper()
+	var names []string
+	if err := a.List(t.Context(), "", func(o archive.Object) { names = append(names, o.Name) }); err != nil {
+		t.Fatalf("list %s: %v", kind, err)
+	}
+	for _, name := range names {
+		text, err := a.Get(t.Context(), name)
+		if err != nil && !errors.Is(err, archive.ErrMissing) { // swept meanwhile
+			t.Errorf("read %s of %s: %v", name, kind, err)
 		}
-		text, err := os.ReadFile(path)
-		v.secrets.Show("archive", path, text)
-		return err
-	})
-	if err != nil {
-		t.Fatalf("read archive %s: %v", mark, err)
+		v.secrets.Show(kind, name, text)
+	}
+}
+
+// loseCopies has agents and commands say what it is that they cannot reach.
+func (v *vault) loseCopies(t *testing.T, own *CA) {
+	t.Helper()
+	v.copies.bucket.Stop(t)
+	v.copies.database.Stop(t)
+	v.Import(t, own.Issue(t, 90, "late.test"))
+	for _, name := range []string{"bucket", "database"} {
+		v.CLI(t, "backup", "--from", name, filepath.Join(v.Dir, name+".backup")).Want(t, 1)
+		testkit.Eventually(t, settle, "a leader that misses the "+name, func() error {
+			for _, n := range v.Nodes {
+				for line := range strings.Lines(n.Agent.Log()) {
+					if strings.Contains(line, "copy not up to date") && strings.Contains(line, "archive="+name) {
+						return nil
+					}
+				}
+			}
+			return errors.New("no log says so")
+		})
 	}
 }
 

@@ -35,7 +35,7 @@ func TestPostgres(t *testing.T) {
 		_, err := a.Get(t.Context(), "manifest")
 		return err
 	})
-	wrong := postgres(t, strings.Replace(s.DSN, "password=a-password", "password=s3cr3t", 1), "edge")
+	wrong := postgres(t, strings.Replace(s.DSN, s.Password, "s3cr3t", 1), "edge")
 	if err := wrong.Put(t.Context(), "x", nil); err == nil || strings.Contains(err.Error(), "s3cr3t") {
 		t.Errorf("Put() with a wrong password = %v, want an error without it", err)
 	}

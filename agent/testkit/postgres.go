@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -24,11 +25,12 @@ const (
 
 // PostgresServer is a running PostgreSQL.
 type PostgresServer struct {
-	DSN  string // connection string, with a password
-	Addr string
-	argv []string
-	log  *os.File
-	p    *process
+	DSN      string // connection string, with the password
+	Password string // no other server's
+	Addr     string
+	argv     []string
+	log      *os.File
+	p        *process
 }
 
 // Postgres starts a PostgreSQL of Debian's with an empty database of its own,
@@ -49,10 +51,10 @@ func Postgres(tb TB) *PostgresServer {
 		tb.Fatalf("start PostgreSQL: %v", err)
 	}
 	port := FreePort(tb, loopback)
-	s := &PostgresServer{Addr: address(loopback, port)}
-	s.DSN = fmt.Sprintf("host=%s port=%d user=tester password=a-password dbname=postgres sslmode=disable", loopback, port)
+	s := &PostgresServer{Addr: address(loopback, port), Password: rand.Text()}
+	s.DSN = fmt.Sprintf("host=%s port=%d user=tester password=%s dbname=postgres sslmode=disable", loopback, port, s.Password)
 	data, password := filepath.Join(dir, "data"), filepath.Join(dir, "password")
-	if err := os.WriteFile(password, []byte("a-password\n"), 0o644); err != nil {
+	if err := os.WriteFile(password, []byte(s.Password+"\n"), 0o644); err != nil {
 		tb.Fatalf("start PostgreSQL: %v", err)
 	}
 	initdb := append(slices.Clone(as), postgresBinary(tb, "initdb"), "-D", data, "-U", "tester", "--pwfile", password, "--auth", "scram-sha-256", "--no-sync", "-E", "UTF8")

@@ -2,7 +2,10 @@ package testkit
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,7 +26,7 @@ const (
 type S3Server struct {
 	Endpoint       string // host:port, without TLS
 	Bucket         string
-	Access, Secret string
+	Access, Secret string // no other server's, and in none of its arguments
 	Folder         string // of the bucket, one file for each object
 	argv           []string
 	log            *os.File
@@ -42,15 +45,22 @@ func S3(tb TB) *S3Server {
 	}
 	dir := tb.TempDir()
 	s := &S3Server{
-		Endpoint: address(loopback, FreePort(tb, loopback)), Bucket: "copies", Access: "an-access-key", Secret: "a-secret-key",
+		Endpoint: address(loopback, FreePort(tb, loopback)), Bucket: "copies", Access: rand.Text(), Secret: rand.Text(),
 		Folder: filepath.Join(dir, "data", "copies"),
 	}
-	for _, folder := range []string{s.Folder, filepath.Join(dir, "meta")} {
+	users, meta := filepath.Join(dir, "users"), filepath.Join(dir, "meta")
+	for _, folder := range []string{s.Folder, users, meta} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			tb.Fatalf("start S3: %v", err)
 		}
 	}
-	s.argv = []string{path, "--access", s.Access, "--secret", s.Secret, "--port", s.Endpoint, "posix", "--sidecar", filepath.Join(dir, "meta"), filepath.Dir(s.Folder)}
+	if err := s.admit(users); err != nil {
+		tb.Fatalf("start S3: %v", err)
+	}
+	s.argv = []string{
+		path, "--access", "root", "--secret", "nobody-uses-it", "--port", s.Endpoint, "--iam-dir", users,
+		"posix", "--sidecar", meta, filepath.Dir(s.Folder),
+	}
 	if s.log, err = os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 		tb.Fatalf("start S3: %v", err)
 	}
@@ -64,6 +74,23 @@ func S3(tb TB) *S3Server {
 		}
 	})
 	return s
+}
+
+// admit writes the server's list of users: one who may do everything.
+func (s *S3Server) admit(folder string) error {
+	type user struct {
+		Access string `json:"access"`
+		Secret string `json:"secret"`
+		Role   string `json:"role"`
+	}
+	text, err := json.Marshal(map[string]map[string]user{"accessAccounts": {s.Access: {s.Access, s.Secret, "admin"}}})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, "users.json"), text, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write users: %w", err)
+	}
+	return nil
 }
 
 // Start starts it again after Stop.
