@@ -40,6 +40,7 @@ func scraped(t *testing.T) map[string]bool {
 	m.Show(full)
 	m.Reloaded(fleet.Reload{Result: fleet.ReloadOK, Took: time.Second})
 	m.Splayed(time.Second)
+	m.SlotAwaited("taken", time.Second)
 	m.Attempted("issued")
 	m.Probed("resumed")
 	found := map[string]bool{}
