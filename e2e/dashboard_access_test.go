@@ -49,6 +49,12 @@ func TestDashboardIsForThoseWhoMayRead(t *testing.T) {
 	f.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
 	pageSays(ctx, t, "summary", "epoch 2")
 
+	owner := readsWithCertificate(t, addrs[0], clientCert, clientKey)
+	pageSays(owner, t, "summary", "epoch 2")
+	f.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
+	pageSays(owner, t, "summary", "epoch 3")
+	shot(owner, t, "certificate")
+
 	pair, err := tls.X509KeyPair(clientCert, clientKey)
 	if err != nil {
 		t.Fatal(err)
