@@ -1,12 +1,16 @@
 package archive_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -66,10 +70,28 @@ func behave(t *testing.T, a archive.Archive) {
 			t.Errorf("Put(%q) = %v, want %v", name, err, archive.ErrName)
 		}
 	}
+	for _, name := range []string{"../x", ".hidden"} {
+		_, err := a.Get(ctx, name)
+		if !errors.Is(err, archive.ErrName) || !errors.Is(a.Delete(ctx, name), archive.ErrName) {
+			t.Errorf("Get(%q) = %v, or Delete() is another, want %v", name, err, archive.ErrName)
+		}
+	}
+	if err := a.Put(ctx, "huge", make([]byte, archive.MaxObject+1)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := a.Get(ctx, "huge"); err == nil || errors.Is(err, archive.ErrMissing) {
+		t.Errorf("Get() of more than MaxObject = %d bytes, %v, want an error other than %v", len(got), err, archive.ErrMissing)
+	}
 	ended, end := context.WithCancel(ctx)
 	end()
-	if err := a.Put(ended, "late", nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("Put() with an ended context = %v, want %v", err, context.Canceled)
+	_, getErr := a.Get(ended, "manifest")
+	for what, err := range map[string]error{
+		"Put": a.Put(ended, "late", nil), "Get": getErr, "Delete": a.Delete(ended, "manifest"),
+		"List": a.List(ended, "", func(archive.Object) {}),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s() with an ended context = %v, want %v", what, err, context.Canceled)
+		}
 	}
 }
 
@@ -90,6 +112,18 @@ func TestDirectory(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+	for _, name := range []string{".manifest123", "bundles/a b"} { // what a crash leaves, what somebody has put there
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.List(t.Context(), "", func(o archive.Object) {
+		if o.Name != "huge" && o.Name != "manifest" && o.Name != "bundles/ac" && o.Name != "issuance/ab/x.1" {
+			t.Errorf("List() has %q, which is no object", o.Name)
+		}
+	}); err != nil {
+		t.Errorf("List() = %v", err)
 	}
 	if err := archive.Directory(filepath.Join(t.TempDir(), "not", "mounted")).Put(t.Context(), "x", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Put() into a folder without a parent = %v, want %v", err, fs.ErrNotExist)
@@ -136,11 +170,73 @@ func TestFileIsReadBackWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
+// TestFileTakesObjectsOnly has files that no Writer writes, and what a Writer refuses.
+func TestFileTakesObjectsOnly(t *testing.T) {
+	t.Parallel()
+	for name, h := range map[string]tar.Header{
+		"name that leads out": {Typeflag: tar.TypeReg, Name: "../x"},
+		"folder":              {Typeflag: tar.TypeDir, Name: "bundles"},
+		"link":                {Typeflag: tar.TypeSymlink, Name: "manifest", Linkname: "/etc/passwd"},
+		"too large":           {Typeflag: tar.TypeReg, Name: "manifest", Size: archive.MaxObject + 1},
+	} {
+		var file bytes.Buffer
+		w := tar.NewWriter(&file)
+		err := w.WriteHeader(&h)
+		if err == nil {
+			_, err = w.Write(make([]byte, h.Size))
+		}
+		if err = errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := archive.ReadFile(&file); err == nil {
+			t.Errorf("%s: ReadFile() = %d objects, want an error", name, len(f))
+		}
+	}
+	w := archive.NewWriter(io.Discard)
+	if err := w.Put(t.Context(), "../x", nil); !errors.Is(err, archive.ErrName) {
+		t.Errorf("Put(../x) = %v, want %v", err, archive.ErrName)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := w.Put(ended, "manifest", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("Put() with an ended context = %v, want %v", err, context.Canceled)
+	}
+	if _, err := (archive.File{}).Get(t.Context(), "manifest"); !errors.Is(err, archive.ErrMissing) {
+		t.Errorf("Get() from an empty file = %v, want %v", err, archive.ErrMissing)
+	}
+}
+
+func TestPage(t *testing.T) {
+	t.Parallel()
+	p := archive.Page{"ab12": archive.DigestOf([]byte("a")), "ab99": archive.DigestOf([]byte("b")), "ab00": archive.DigestOf([]byte("c"))}
+	plain := p.Encode()
+	if got, err := archive.DecodePage(plain); err != nil || !maps.Equal(got, p) {
+		t.Errorf("DecodePage() = %v, %v, want %v", got, err, p)
+	}
+	for range 20 {
+		if !bytes.Equal(p.Encode(), plain) {
+			t.Fatal("Encode() of one page gives different bytes")
+		}
+	}
+	if got, err := archive.DecodePage(nil); err != nil || len(got) > 0 {
+		t.Errorf("DecodePage() of nothing = %v, %v, want an empty page", got, err)
+	}
+	digest := strings.Repeat("ab", 16)
+	for name, line := range map[string]string{
+		"no digest": "ab12\n", "short digest": "ab12 " + digest[2:] + "\n", "long digest": "ab12 " + digest + "ab\n",
+		"no hex": "ab12 " + strings.Repeat("xy", 16) + "\n", "name that leads out": "../x " + digest + "\n", "empty line": "\n",
+	} {
+		if _, err := archive.DecodePage(append(plain, line...)); !errors.Is(err, archive.ErrManifest) {
+			t.Errorf("DecodePage() with %s = %v, want %v", name, err, archive.ErrManifest)
+		}
+	}
+}
+
 func TestManifest(t *testing.T) {
 	t.Parallel()
 	m := archive.Manifest{
 		Fleet: "edge", At: time.Unix(1700000000, 0).UTC(), Epoch: 9, Names: 3, Items: 2,
-		Records: map[string]archive.Digest{"meta": archive.DigestOf([]byte("m"))}, Lost: []fleet.Hash{{1}},
+		Records: map[string]archive.Digest{"meta": archive.DigestOf([]byte("m"))}, Lost: []fleet.Hash{{1}}, Key: "ab12",
 	}
 	m.Shards[1023], m.Pages[255] = archive.DigestOf([]byte("s")), archive.DigestOf([]byte("p"))
 	plain, err := m.Encode()
@@ -148,7 +244,7 @@ func TestManifest(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := archive.Decode(plain)
-	if err != nil || got.Epoch != 9 || got.Shards != m.Shards || got.Pages != m.Pages || got.Records["meta"] != m.Records["meta"] || got.Lost[0] != m.Lost[0] {
+	if err != nil || !reflect.DeepEqual(got, m) {
 		t.Errorf("Decode() = %+v, %v, want %+v", got, err, m)
 	}
 	if len(plain) > 48<<10 {
@@ -156,6 +252,9 @@ func TestManifest(t *testing.T) {
 	}
 	for name, bad := range map[string][]byte{
 		"cut": plain[:len(plain)-1], "empty": {}, "newer": bytes.Replace(plain, []byte(`"schema":1`), []byte(`"schema":2`), 1),
+		"short digest":  bytes.Replace(plain, []byte(`"records":{"meta":"`), []byte(`"records":{"a":"ab","meta":"`), 1),
+		"long digest":   bytes.Replace(plain, []byte(`"records":{"meta":"`), []byte(`"records":{"meta":"ab`), 1),
+		"short pages":   bytes.Replace(plain, []byte(`"pages":"AAAA`), []byte(`"pages":"`), 1),
 		"short digests": bytes.Replace(plain, []byte(`"shards":"AAAA`), []byte(`"shards":"`), 1),
 	} {
 		if _, err := archive.Decode(bad); !errors.Is(err, archive.ErrManifest) {
@@ -168,6 +267,9 @@ func TestManifest(t *testing.T) {
 	}
 	if _, err := archive.Unlabel("other", labelled); !errors.Is(err, archive.ErrForeign) {
 		t.Errorf("Unlabel() for another fleet = %v, want %v", err, archive.ErrForeign)
+	}
+	if _, err := archive.Unlabel("edge", archive.Label("../edge", nil)); !errors.Is(err, archive.ErrManifest) {
+		t.Errorf("Unlabel() of a fleet that cannot be = %v, want %v", err, archive.ErrManifest)
 	}
 	if _, err := archive.Unlabel("edge", []byte("junk")); !errors.Is(err, archive.ErrManifest) {
 		t.Errorf("Unlabel(junk) = %v, want %v", err, archive.ErrManifest)
