@@ -4,9 +4,13 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
+
+// mostBytes is how large the program may be, in bytes.
+const mostBytes = 35_000_000
 
 // both are the files of either package.
 var both = []string{
@@ -39,7 +43,15 @@ func TestDebHolds(t *testing.T) {
 		"-rw-r--r-- /usr/share/lintian/overrides/tlsfleet",
 		"-rw-r--r-- /usr/share/zsh/vendor-completions/_tlsfleet",
 	)
-	wantFiles(t, regexp.MustCompile(`(?m)^(-\S+) root/root .* \.(/\S+)$`), output(t, "dpkg-deb", "-c", deb), want)
+	listing := output(t, "dpkg-deb", "-c", deb)
+	wantFiles(t, regexp.MustCompile(`(?m)^(-\S+) root/root .* \.(/\S+)$`), listing, want)
+	program := regexp.MustCompile(`(?m)^\S+ root/root +(\d+) .* \./usr/bin/tlsfleet$`).FindStringSubmatch(listing)
+	if program == nil {
+		t.Fatal("the listing does not say how large the program is")
+	}
+	if size, err := strconv.Atoi(program[1]); err != nil || size > mostBytes {
+		t.Errorf("the program has %s bytes, want %d at most", program[1], mostBytes)
+	}
 	conffiles := strings.Fields(output(t, "dpkg-deb", "-I", deb, "conffiles"))
 	if slices.Sort(conffiles); !slices.Equal(conffiles, []string{"/etc/default/tlsfleet", "/etc/tlsfleet/tlsfleet.hcl"}) {
 		t.Errorf("conffiles = %v", conffiles)
