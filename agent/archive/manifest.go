@@ -112,11 +112,11 @@ func Decode(b []byte) (Manifest, error) {
 		Records: map[string]Digest{}, Lost: rec.Lost, Key: rec.Key,
 	}
 	for path, text := range rec.Records {
-		var digest Digest
-		if n, err := hex.Decode(digest[:], []byte(text)); err != nil || n != len(digest) || len(text) != 2*n {
+		raw, err := hex.DecodeString(text)
+		if err != nil || len(raw) != len(Digest{}) {
 			return Manifest{}, fmt.Errorf("decode manifest: %w: digest of %s", ErrManifest, path)
 		}
-		m.Records[path] = digest
+		m.Records[path] = Digest(raw)
 	}
 	if !spread(m.Shards[:], rec.Shards) || !spread(m.Pages[:], rec.Pages) {
 		return Manifest{}, fmt.Errorf("decode manifest: %w: %d and %d bytes of digests", ErrManifest, len(rec.Shards), len(rec.Pages))
