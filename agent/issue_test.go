@@ -105,16 +105,21 @@ func newIssueWorld(t *testing.T, o testkit.PebbleOptions) *issueWorld {
 	return w
 }
 
-// lead makes a session that holds the leader's lock.
 func (w *issueWorld) lead(t *testing.T) string {
 	t.Helper()
-	client := w.store.Client()
+	return holdLock(t, w.store)
+}
+
+// holdLock makes a session that holds the leader's lock.
+func holdLock(t *testing.T, st *store.Store) string {
+	t.Helper()
+	client := st.Client()
 	session, _, err := client.Session().Create(&api.SessionEntry{TTL: "30s", LockDelay: time.Millisecond}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, 10*time.Second, "the leader's lock", func() error { // Consul holds it back for a moment
-		ok, _, err := client.KV().Acquire(&api.KVPair{Key: w.store.LeaderKey(), Session: session, Value: []byte("test")}, nil)
+		ok, _, err := client.KV().Acquire(&api.KVPair{Key: st.LeaderKey(), Session: session, Value: []byte("test")}, nil)
 		if err == nil && !ok {
 			err = errors.New("it is held")
 		}

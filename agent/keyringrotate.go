@@ -293,19 +293,26 @@ func (r *keyringRotation) archives(ctx context.Context) error {
 		if err != nil {
 			return p, false, err
 		}
-		s := sealingOf(reports)
-		switch {
-		case r.q.Force:
+		if r.q.Force {
 			return p, true, nil
-		case s == nil || !s.Done:
-			p.Lacks = []handlers.KeyLack{{Node: "the leader", Why: "has not told about its archives yet"}}
-		case len(s.Behind) > 0:
-			p.Lacks = []handlers.KeyLack{{Node: "archive " + strings.Join(s.Behind, ", "), Why: "has records under an old key"}}
-		case s.Bad > 0:
-			p.Lacks = []handlers.KeyLack{{Node: "the leader", Why: fmt.Sprintf("cannot open %d records, which its log names", s.Bad)}}
 		}
+		p.Lacks = archivesLack(sealingOf(reports), r.done.Key, r.leaders)
 		return p, len(p.Lacks) == 0, nil
 	})
+}
+
+// archivesLack is what keeps the copies outside Consul from being under a key
+// alone. What the leader has told of another key says nothing.
+func archivesLack(s *fleet.Sealing, key string, leaders bool) []handlers.KeyLack {
+	switch {
+	case s == nil || !s.Done || leaders && s.Leaders != key || !leaders && s.Key != key:
+		return []handlers.KeyLack{{Node: "the leader", Why: "has not told about its archives yet"}}
+	case len(s.Behind) > 0:
+		return []handlers.KeyLack{{Node: "archive " + strings.Join(s.Behind, ", "), Why: "has records under an old key"}}
+	case s.Bad > 0:
+		return []handlers.KeyLack{{Node: "the leader", Why: fmt.Sprintf("cannot open %d records, which its log names", s.Bad)}}
+	}
+	return nil
 }
 
 // wait asks again and again until it is done, or nothing changes for too long:

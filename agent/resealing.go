@@ -159,7 +159,8 @@ func (r *resealing) reseal(ctx context.Context, session string, want store.SealS
 	if done.Changed > 0 {
 		r.log.Info("records sealed anew", "key", want.Key, "records", done.Changed, "of", done.Seen, "took", time.Since(began).Round(time.Millisecond))
 	}
-	sealing.Done = true
+	// Whoever reads that all is done takes the old key away.
+	sealing.Done, sealing.Behind = true, r.archives.behind(want.Key)
 	r.tell(sealing)
 	return nil
 }

@@ -31,7 +31,7 @@ func full() metrics.Facts {
 		},
 		Leading: &metrics.Leading{
 			Serving: 3, Proved: 2, Alive: 1, Issuance: map[string]int{"parked": 4},
-			Budgets: []metrics.Budget{{CA: "le", Left: 12.5, Held: noon}, {CA: "free", Left: -1}},
+			Budgets:  []metrics.Budget{{CA: "le", Left: 12.5, Held: noon}, {CA: "free", Left: -1}},
 			Archives: []metrics.Archive{{Name: "disk", Lag: 90 * time.Second, Pending: 8}, {Name: "bucket"}},
 		},
 	}
