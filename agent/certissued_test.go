@@ -60,6 +60,9 @@ func TestWhatItsIssuerHasNotSignedIsTakenBack(t *testing.T) {
 	if got := f.live("a.test"); got != bundle.Hash(good).String() {
 		t.Errorf("a.test is served with %s, want %s, that of the issuer's signature", got, bundle.Hash(good))
 	}
+	if f.stored(replaces) || f.quarantine(t)["a.test"] {
+		t.Errorf("the forged renewal of a.test was written, want it checked in full before that: it takes the place of another")
+	}
 	if got := f.live("c.test"); got != "" {
 		t.Errorf("c.test is served with %s, whose key is another's, want nothing", got)
 	}
