@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -159,6 +160,15 @@ func TestFloodIsNotWatched(t *testing.T) {
 		}
 		return nil
 	})
+	for _, on := range []bool{true, false} {
+		g.certs.floods(on)
+		testkit.Eventually(t, 20*time.Second, "the guard to follow", func() error {
+			if slices.Contains(g.watcher.WatchList(), live) == on {
+				return fmt.Errorf("in a flood: %t, watched: %t", on, on)
+			}
+			return nil
+		})
+	}
 	testkit.Eventually(t, 20*time.Second, "a link of others to be seen", func() error {
 		link := filepath.Join(live, "new.test")
 		if err := errors.Join(os.RemoveAll(link), os.Symlink("../store/"+bundleNo(1).String(), link)); err != nil {
