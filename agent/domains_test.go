@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,13 +52,16 @@ func TestUsableWishes(t *testing.T) {
 		},
 		"no names":                   {[]issuance.Wish{wishOf()}, "", map[int]error{0: issuance.ErrItem}},
 		"too many names":             {[]issuance.Wish{wishOf(many...)}, "", map[int]error{0: issuance.ErrItem}},
+		"too many for the profile":   {[]issuance.Wish{{Names: many[:26], Profile: "small"}}, "", map[int]error{0: issuance.ErrProfile}},
+		"as many as it takes":        {[]issuance.Wish{{Names: []string{"a.test", "b.test", "A.test."}, Profile: "two"}}, "a.test b.test", nil},
+		"many without the profile":   {[]issuance.Wish{{Names: many[:26], Profile: "other"}}, strings.Join(slices.Sorted(slices.Values(many[:26])), " "), nil},
 		"wildcard":                   {[]issuance.Wish{wishOf("*.a.test")}, "", map[int]error{0: issuer.ErrWildcard}},
 		"wildcard among others":      {[]issuance.Wish{wishOf("a.test", "*.b.test")}, "", map[int]error{0: issuer.ErrWildcard}},
 		"group that cannot be a key": {[]issuance.Wish{{Names: []string{"a.test"}, Group: "a\nb"}}, "", map[int]error{0: issuance.ErrItem}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := usableWishes(tt.wishes, issuer.Stateless{})
+			got, err := usableWishes(tt.wishes, issuer.Stateless{}, map[string]int{"small": 25, "two": 2})
 			var refused *RefusedError
 			errors.As(err, &refused)
 			if len(tt.errs) > 0 {

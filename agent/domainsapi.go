@@ -86,7 +86,7 @@ func (c *Console) offer(ctx context.Context, wishes []issuance.Wish, by string) 
 // refusals says which wishes cannot be used, by index.
 func (c *Console) refusals(wishes []issuance.Wish) (map[int]error, error) {
 	bad := map[int]error{}
-	_, err := usableWishes(wishes, chooser(c.cfg))
+	_, err := usableWishes(wishes, chooser(c.cfg), profileNames(c.cfg))
 	var refused *RefusedError
 	if !errors.As(err, &refused) {
 		return bad, err

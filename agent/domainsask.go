@@ -10,13 +10,13 @@ import (
 // AddDomains asks for certificates: one for each wish, whose names may be in any
 // form that inventory.Normalize takes. A wish that is asked for already changes
 // nothing. *RefusedError, and nothing is asked for, if one of them cannot be used
-// (fleet.ErrDomain, issuance.ErrItem, issuer.ErrWildcard, ErrTakenDomain in the
-// same list); one that has a name of another certificate is left out, with
-// ErrTakenDomain, and all others are taken. progress, if not nil, is told how many
-// a leader has taken. It returns when all of them are, or with ErrNoLeader; then
-// they stay in the queue.
+// (fleet.ErrDomain, issuance.ErrItem, issuance.ErrProfile, issuer.ErrWildcard,
+// ErrTakenDomain in the same list); one that has a name of another certificate is
+// left out, with ErrTakenDomain, and all others are taken. progress, if not nil, is
+// told how many a leader has taken. It returns when all of them are, or with
+// ErrNoLeader; then they stay in the queue.
 func (c *Console) AddDomains(ctx context.Context, wishes []issuance.Wish, by string, progress func(done, total int)) error {
-	wishes, err := usableWishes(wishes, chooser(c.cfg))
+	wishes, err := usableWishes(wishes, chooser(c.cfg), profileNames(c.cfg))
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ const awaitLook = 100 * time.Millisecond
 // tried again before ctx's deadline, or it has come. One without a state is not
 // obtained by anybody any more. progress is told each time something has changed.
 func (c *Console) AwaitDomains(ctx context.Context, wishes []issuance.Wish, progress func(DomainsTally)) ([]DomainStatus, error) {
-	wishes, err := usableWishes(wishes, chooser(c.cfg))
+	wishes, err := usableWishes(wishes, chooser(c.cfg), profileNames(c.cfg))
 	if err != nil {
 		return nil, err
 	}

@@ -47,13 +47,14 @@ func (e *RefusedError) or() error {
 }
 
 // usableWishes brings wishes into stored form and leaves out those that are there
-// twice. *RefusedError for what no CA would certify or r cannot answer for.
-func usableWishes(wishes []issuance.Wish, r issuer.Chooser) ([]issuance.Wish, error) {
+// twice. *RefusedError for what no CA would certify, for more names than a profile
+// takes, and for what r cannot answer for.
+func usableWishes(wishes []issuance.Wish, r issuer.Chooser, profiles map[string]int) ([]issuance.Wish, error) {
 	refused := &RefusedError{Of: len(wishes)}
 	owners := map[string]string{} // name -> ID
 	var out []issuance.Wish
 	for i, w := range wishes {
-		it, err := wished(w, r)
+		it, err := wished(w, r, profiles)
 		again := false
 		if err == nil {
 			again, err = claim(owners, it)
@@ -69,12 +70,15 @@ func usableWishes(wishes []issuance.Wish, r issuer.Chooser) ([]issuance.Wish, er
 }
 
 // wished is the item that a wish would become.
-func wished(w issuance.Wish, r issuer.Chooser) (issuance.Item, error) {
+func wished(w issuance.Wish, r issuer.Chooser, profiles map[string]int) (issuance.Item, error) {
 	names, err := storedNames(w.Names)
 	if err != nil {
 		return issuance.Item{}, err
 	}
 	it, err := issuance.New(names, w.Group, w.Profile, time.Now())
+	if err == nil {
+		err = it.CheckProfile(profiles)
+	}
 	if err != nil {
 		return it, err
 	}

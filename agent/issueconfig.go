@@ -30,7 +30,7 @@ func issuing(cfg config.Config, log hclog.Logger) (issueRules, error) {
 	for _, c := range cfg.CAs {
 		ca := issuer.CA{
 			Name: c.Name, Directory: c.Directory, Contact: a.Contact, RootFile: c.RootFile, EABKeyID: c.EABKeyID,
-			Limits: limits(c),
+			Limits: limits(c), ProfileNames: c.ProfileNames,
 		}
 		if ca.EABKey, err = readEAB(c); err != nil {
 			return issueRules{}, err
@@ -39,6 +39,7 @@ func issuing(cfg config.Config, log hclog.Logger) (issueRules, error) {
 		if c.Staging != "" {
 			rules.stagings[c.Name] = issuer.CA{
 				Name: stagingName(c.Name), Directory: c.Staging, Contact: a.Contact, RootFile: c.RootFile, Limits: stagingLimits,
+				ProfileNames: c.ProfileNames,
 			}
 		}
 	}
@@ -63,6 +64,15 @@ func responder(cfg config.Config, log hclog.Logger) (issuer.Responder, error) {
 
 // chooser says which names can be proved, without what proves them.
 func chooser(cfg config.Config) issuer.Chooser { return zones(cfg) }
+
+// profileNames is how many names the CA that is asked first takes into a
+// certificate of a profile.
+func profileNames(cfg config.Config) map[string]int {
+	if len(cfg.CAs) == 0 {
+		return nil
+	}
+	return cfg.CAs[0].ProfileNames
+}
 
 func zones(cfg config.Config) dns01.Zones {
 	var all dns01.Zones

@@ -55,6 +55,28 @@ func TestAProfileThatTheCADoesNotHave(t *testing.T) {
 	}
 }
 
+// TestAProfileTakesFewerNames parks a certificate that another host has let in, with
+// what to do, before its CA is asked for anything.
+func TestAProfileTakesFewerNames(t *testing.T) {
+	w := newIssueWorld(t, testkit.PebbleOptions{Profiles: map[string]int{"classic": 90 * 86400, "shortlived": 6 * 86400}})
+	w.rules.cas[0].ProfileNames = map[string]int{"shortlived": 2}
+	w.leader(t)
+	w.answering(t)
+	wishes := []issuance.Wish{wishOf("a.test", "b.test"), wishOf("n1.test", "n2.test", "n3.test"), wishOf("x1.test", "x2.test", "x3.test")}
+	wishes[0].Profile, wishes[1].Profile, wishes[2].Profile = "shortlived", "shortlived", "classic"
+	if err := w.console.AddDomains(t.Context(), wishes, "test", nil); err != nil {
+		t.Fatal(err)
+	}
+	f := w.await(t, "n1.test", "parked", isState(issuance.Parked)).Failure
+	if f.Class != issuance.Hopeless || f.Stage != issuance.StagePreflight || f.Detail != `CA pebble: too many names for the profile: 3 names, and "shortlived" takes 2 in one certificate` {
+		t.Errorf("Domain() = %+v, want the names that are too many, before the order", f)
+	}
+	for _, name := range []string{"a.test", "x1.test"} {
+		w.await(t, name, "issued", isState(issuance.Issued))
+	}
+	w.wantCounts(t, 1, 2, 2)
+}
+
 // TestAProfileThatTheCARefuses is one of the directory, which the account may not
 // have.
 func TestAProfileThatTheCARefuses(t *testing.T) {

@@ -186,7 +186,9 @@ sites {
 # what has failed three times is obtained first), root_file (roots of the CA's own HTTPS), eab_key_id and
 # eab_key_file (external account binding), and the CA's limits, by default those
 # of Let's Encrypt: order_limit = "300/3h", domain_limit = "50/168h",
-# set_limit = "5/168h", failure_limit = "5/1h"; each may be "none".
+# set_limit = "5/168h", failure_limit = "5/1h"; each may be "none". And how many
+# names it takes into one certificate of a profile, where that is less than 100:
+# profile_names = { tlsserver = 25, shortlived = 25 }.
 acme {
   # Where a rendered server answers HTTP-01 challenges and sends everything else to
   # HTTPS: ["80", "[::]:80"]. Names that servers of your own have there stay theirs:

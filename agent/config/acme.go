@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
 )
 
 // ACME is how the leader obtains certificates. Without a CA it obtains none.
@@ -48,6 +50,7 @@ type CA struct {
 	DomainLimit  Limit
 	SetLimit     Limit
 	FailureLimit Limit
+	ProfileNames map[string]int // most names in a certificate of a profile
 }
 
 // Limit is a limit of a CA: so many at once, refilled evenly over a time; zero
@@ -58,11 +61,12 @@ type Limit struct {
 }
 
 // defaultCA is a CA of which only the directory is given: the limits are those
-// that Let's Encrypt publishes.
+// that Let's Encrypt publishes, of profiles on https://letsencrypt.org/docs/profiles/.
 func defaultCA(name string) CA {
 	return CA{
 		Name: name, OrderLimit: Limit{300, 3 * time.Hour}, DomainLimit: Limit{50, 7 * day},
 		SetLimit: Limit{5, 7 * day}, FailureLimit: Limit{5, time.Hour},
+		ProfileNames: map[string]int{"tlsserver": 25, "shortlived": 25},
 	}
 }
 
@@ -93,6 +97,7 @@ func caLayout(ca *CA) []attribute {
 		limit("domain_limit", &ca.DomainLimit),
 		limit("set_limit", &ca.SetLimit),
 		limit("failure_limit", &ca.FailureLimit),
+		numbers("profile_names", &ca.ProfileNames, 1, issuance.MaxNames),
 	}
 }
 

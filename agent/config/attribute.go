@@ -113,6 +113,29 @@ func number(name string, dst *int, least, most int) attribute {
 	}}
 }
 
+// numbers is a map of words to whole numbers between two bounds, both included.
+func numbers(name string, dst *map[string]int, least, most int) attribute {
+	example := fmt.Sprintf("a map such as { tlsserver = %d }", most)
+	return attribute{name, dst, func(v cty.Value) *mistake {
+		if v.IsNull() || !v.Type().IsObjectType() {
+			return &mistake{"it is no map", "give " + example}
+		}
+		out := map[string]int{}
+		for key, item := range v.AsValueMap() {
+			if m := isPrintable(key); m != nil {
+				return m
+			}
+			var n int
+			if m := number(key, &n, least, most).set(item); m != nil {
+				return &mistake{key + ": " + m.what, m.hint}
+			}
+			out[key] = n
+		}
+		*dst = out
+		return nil
+	}}
+}
+
 // share is a percentage or a number of nodes.
 func share(name string, dst *fleet.Share) attribute {
 	const hint = `give a percentage such as "25%" or a number of nodes such as "2", in quotes`

@@ -191,6 +191,7 @@ ca "two" {
   domain_limit = "none"
   set_limit = "1/24h"
   failure_limit = "2/1h"
+  profile_names = { small = 7, "a-b.c" = 100 }
 }
 dns "corp" {
   provider = "rfc2136"
@@ -265,7 +266,7 @@ log {
 		Sites:        Sites{"/st", "/sn"},
 		ACME:         ACME{HTTP01Agent, "127.0.0.1:2", []string{"80", "[::]:80"}, 3, false, true, "[::1]:53", 8080, []string{"mailto:a@b.test"}, "/d.sock", "blog"},
 		CAs: []CA{defaultCAOf("one", "https://ca.test/dir"), {"two", "https://two.test", "https://staging.two.test", "/roots", "kid", "/mac",
-			Limit{7, time.Minute}, Limit{}, Limit{1, day}, Limit{2, time.Hour}}},
+			Limit{7, time.Minute}, Limit{}, Limit{1, day}, Limit{2, time.Hour}, map[string]int{"small": 7, "a-b.c": 100}}},
 		DNS: []DNS{
 			{"corp", lineOf(src, `dns "corp"`), []string{"a.test", "b.test"}, true, "rfc2136", map[string]fleet.Secret{
 				"DNSUPDATE_NAMESERVER": fleet.NewSecret([]byte("ns.a.test")), "DNSUPDATE_TSIG_SECRET_FILE": fleet.NewSecret([]byte("/ts")),

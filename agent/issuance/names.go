@@ -1,6 +1,7 @@
 package issuance
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,6 +29,18 @@ func CheckNames(names []string) error {
 		if wild := fleet.Wildcard + parent; name != wild && slices.Contains(names, wild) {
 			return fmt.Errorf("%w: %s is covered by %s: leave one out", ErrItem, name, wild)
 		}
+	}
+	return nil
+}
+
+// ErrProfile means that a certificate has more names than its profile takes.
+var ErrProfile = errors.New("too many names for the profile")
+
+// CheckProfile refuses an item with more names than a CA takes into a certificate
+// of its profile. most has them by profile; any other profile takes MaxNames.
+func (it Item) CheckProfile(most map[string]int) error {
+	if n, bounded := most[it.Profile]; bounded && len(it.Names) > n {
+		return fmt.Errorf("%w: %d names, and %q takes %d in one certificate", ErrProfile, len(it.Names), it.Profile, n)
 	}
 	return nil
 }

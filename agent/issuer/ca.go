@@ -19,6 +19,8 @@ type CA struct {
 	EABKeyID  string // external account binding (RFC 8555, section 7.3.4); empty: none
 	EABKey    fleet.Secret
 	Limits    issuance.Limits
+
+	ProfileNames map[string]int // most names in a certificate of a profile; others have no bound of their own
 }
 
 // ErrRoots means that a CA's RootFile has no certificate.

@@ -170,7 +170,7 @@ func (c *Client) place(ctx context.Context, it issuance.Item, again bool) (acme.
 			return order, at(issuance.StageAccount, err)
 		}
 	}
-	if err := c.offered(ctx, it.Profile); err != nil {
+	if err := c.suits(ctx, it); err != nil {
 		return acme.ExtendedOrder{}, err
 	}
 	if c.Fence != nil {

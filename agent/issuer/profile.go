@@ -20,6 +20,14 @@ import (
 // (draft-ietf-acme-profiles, section 4).
 const noProfile = "invalidProfile"
 
+// suits refuses an item that its profile is not for, before the CA is asked.
+func (c *Client) suits(ctx context.Context, it issuance.Item) error {
+	if err := it.CheckProfile(c.ca.ProfileNames); err != nil {
+		return at(issuance.StagePreflight, &Problem{Type: noProfile, Detail: fmt.Sprintf("CA %s: %v", c.ca.Name, err)})
+	}
+	return c.offered(ctx, it.Profile)
+}
+
 // offered refuses a profile that the CA's directory does not have, before the CA
 // is asked: a CA without profiles would issue something else. The directory is read
 // again first, because profiles come and go.

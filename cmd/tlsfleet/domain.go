@@ -127,7 +127,10 @@ func explainDomain(c *cli.Context, entries []domainEntry, err error) error {
 
 // explainRefused names what in a list cannot be used, and where it is.
 func explainRefused(c *cli.Context, entries []domainEntry, e *agent.RefusedError) error {
-	const hint = "nothing was done; give host names such as www.example.org"
+	hint := "nothing was done; give host names such as www.example.org"
+	if errors.Is(e, issuance.ErrProfile) {
+		hint = "nothing was done; ask for several certificates, one line of a list for each, or leave the --profile out; if the CA takes more, say so by profile_names in its ca block"
+	}
 	if len(entries) != e.Of {
 		return usageError{e, hint} // several lines are one wish
 	}
