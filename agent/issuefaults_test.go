@@ -67,32 +67,41 @@ func TestFlappingLeadersObtainOnce(t *testing.T) {
 	w.wantServed(t, names...)
 }
 
-// TestConsulIsAwayDuringAnOrder takes Consul away while the CA works.
+// TestConsulIsAwayDuringAnOrder takes Consul away before the CA looks at the
+// challenge, and when it has the CSR. The order goes on as far as the CA is
+// concerned, and is written when Consul is back.
 func TestConsulIsAwayDuringAnOrder(t *testing.T) {
-	w := newIssueWorld(t, testkit.PebbleOptions{})
-	w.leader(t)
-	w.answering(t)
-	g := newGate("/finalize-order", "", 0, true)
-	w.proxy.Set(g.rule())
-	w.add(t, "a.test")
-	<-g.reached
-	w.consul.Set(testkit.Rule{Fault: testkit.Cut})
-	w.consul.CutAll()
-	before := w.consul.Seen("", "/v1/txn")
-	close(g.release)
-	testkit.Eventually(t, 20*time.Second, "writes to fail", func() error {
-		if n := w.consul.Seen("", "/v1/txn") - before; n < 3 {
-			return fmt.Errorf("%d so far", n)
-		}
-		return nil
-	})
-	if it := w.item(t, "a.test"); it.State != issuance.Ordering {
-		t.Errorf("without Consul the item is %s, want it ordering as before", it.State)
+	for name, g := range map[string]*gate{
+		"before the validation": newGate("/chalZ", "", 0, false),
+		"finalized":             newGate("/finalize-order", "", 0, true),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newIssueWorld(t, testkit.PebbleOptions{})
+			w.leader(t)
+			w.answering(t)
+			w.proxy.Set(g.rule())
+			w.add(t, "a.test")
+			<-g.reached
+			w.consul.Set(testkit.Rule{Fault: testkit.Cut})
+			w.consul.CutAll()
+			before := w.consul.Seen("", "/v1/txn")
+			close(g.release)
+			testkit.Eventually(t, 20*time.Second, "the certificate, and writes to fail", func() error {
+				if n := w.consul.Seen("", "/v1/txn") - before; n < 3 || w.proxy.Seen(http.MethodPost, "/certZ") == 0 {
+					return fmt.Errorf("%d writes so far, the certificate fetched %d times", n, w.proxy.Seen(http.MethodPost, "/certZ"))
+				}
+				return nil
+			})
+			if it := w.item(t, "a.test"); it.State != issuance.Ordering {
+				t.Errorf("without Consul the item is %s, want it ordering as before", it.State)
+			}
+			w.consul.Set()
+			w.await(t, "a.test", "issued", isState(issuance.Issued))
+			w.wantCounts(t, 1, 1, 1)
+			w.wantServed(t, "a.test")
+		})
 	}
-	w.consul.Set()
-	w.await(t, "a.test", "issued", isState(issuance.Issued))
-	w.wantCounts(t, 1, 1, 1)
-	w.wantServed(t, "a.test")
 }
 
 // TestALostAnswerOfConsulRegistersOnce loses Consul's answer to the write that
