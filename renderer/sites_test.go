@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/site"
@@ -46,17 +47,21 @@ func TestApplyLeavesOutSitesThatNginxRefuses(t *testing.T) {
 	g.nginx.Start(t)
 	write(t, filepath.Join(g.nginx.Dir, "snippets", "bad.conf"), "\nno_such_directive on;\n")
 	write(t, filepath.Join(g.nginx.Dir, "snippets", "ca.pem"), "no certificate\n")
+	if err := os.Mkdir(filepath.Join(g.nginx.Dir, "snippets", "folder.conf"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	rel := release(hclSite("a", "a.test", "") + hclSite("b", "b.test", `snippets = ["bad.conf"]`) + hclSite("c", "c.test", "") +
 		hclSite("d", "b.test", `snippets = ["missing.conf"]`) + hclSite("e", "b.test", "listen = [\"192.0.2.77:443\"]") +
-		hclSite("f", "b.test", "listen = [\"127.0.0.1:"+strconv.Itoa(testkit.FreePort(t, "127.0.0.1"))+"\"]\nclient_certificates {\nca = \"ca.pem\"\n}"))
+		hclSite("f", "b.test", "listen = [\"127.0.0.1:"+strconv.Itoa(testkit.FreePort(t, "127.0.0.1"))+"\"]\nclient_certificates {\nca = \"ca.pem\"\n}") +
+		hclSite("g", "b.test", `snippets = ["folder.conf"]`))
 	g.mustProve(t, rel)
 	made := g.active(t).Sites
-	for id, want := range map[string]string{"b": "bad.conf:2", "c": "no certificate", "d": "missing.conf", "e": "192.0.2.77:443", "f": "ca.pem"} {
+	for id, want := range map[string]string{"b": "bad.conf:2", "c": "no certificate", "d": "missing.conf", "e": "192.0.2.77:443", "f": "ca.pem", "g": "folder.conf"} {
 		if !strings.Contains(made.Left[id], want) {
 			t.Errorf("site %s is left out for %q, want %s named", id, made.Left[id], want)
 		}
 	}
-	if made.Served != 1 || made.Left["a"] != "" || len(made.Left) != 5 {
+	if made.Served != 1 || made.Left["a"] != "" || len(made.Left) != 6 {
 		t.Errorf("sites = %+v, want a served alone", made)
 	}
 	input, err := g.SitesInput(rel, "1.22.1")
@@ -88,6 +93,36 @@ func TestApplyLeavesOutSitesThatNginxRefuses(t *testing.T) {
 	if got := g.active(t); got.Epoch != 2 || got.Sites.Served != 1 || got.Sites.Input != made.Input {
 		t.Errorf("active = %+v, want ring 2 with the sites before", got)
 	}
+}
+
+// TestSitesAndKeysGoBackTogether has nginx not take a release, without a word: the ring
+// and the sites of before are in force, and nothing of it is left.
+func TestSitesAndKeysGoBackTogether(t *testing.T) {
+	g, release := sitesRig(t)
+	g.nginx.Start(t)
+	first := release(hclSite("a", "a.test", ""))
+	g.mustProve(t, first)
+	file := filepath.Join(g.cfg.currentDir(), templates.SiteFile("a"))
+	want := read(t, file)
+	taken := listenOn(t)
+	write(t, g.nginx.ConfigFile, strings.Replace(read(t, g.nginx.ConfigFile), "access_log off;", "access_log off; server { listen "+taken+"; }", 1))
+	g.cfg.VerifyTimeout = time.Second
+	next := release(hclSite("a", "b.test", "") + hclSite("b", "a.test", ""))
+	next.Ring, next.Sealed, next.Sites.Epoch = newRing(t, 2), []byte("sealed 2"), 2
+	if o := g.apply(t, next); o.Reload.Result != fleet.ReloadRolledBack {
+		t.Fatalf("Apply() = %+v, want it rolled back", o.Reload)
+	}
+	if got := read(t, file); got != want {
+		t.Errorf("site a = %s, want it as before: %s", got, want)
+	}
+	if _, err := os.Lstat(filepath.Join(g.cfg.currentDir(), templates.SiteFile("b"))); !os.IsNotExist(err) {
+		t.Errorf("site b = %v, want none", err)
+	}
+	if a := g.active(t); a.Release != 1 || a.Epoch != 1 || a.Sites.Epoch != 1 || !a.Good {
+		t.Errorf("Active() = %+v, want release 1 with ring 1 and sites 1", a)
+	}
+	g.sealsWith(t, first.Ring.Current.Name())
+	g.wantKeyFiles(t, first.Ring)
 }
 
 // TestTemplateKeepsSites: whatever an operator's template has wrong, the sites
