@@ -21,10 +21,13 @@ import (
 func TestSitesAreServedEverywhere(t *testing.T) {
 	t.Parallel()
 	f, ca := newSiteFleet(t, onShared(t, 3, listed)), newCA(t)
-	f.Import(t, ca.Issue(t, 30, "shop.test", "blog.test"))
+	f.Import(t, ca.Issue(t, 30, "shop.test", "blog.test", "strict.test"))
 	a, b := backendThat(t, "A"), backendThat(t, "B")
 	service := f.Name + "-web"
-	f.SetSites(t, siteTo("shop", "shop.test", a, "websocket = true")+siteOn("blog", "blog.test", service))
+	strict := strings.Replace(siteOn("strict", "strict.test", service), "backends {", "backends {\nkeep_last = false", 1)
+	f.put(t, "snippets", "own.conf", "# the operator's\n")
+	before := f.operators(t)
+	f.SetSites(t, siteTo("shop", "shop.test", a, "websocket = true")+siteOn("blog", "blog.test", service)+strict)
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend A.")
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "503 Service")
 	for _, n := range f.Nodes {
@@ -60,7 +63,9 @@ func TestSitesAreServedEverywhere(t *testing.T) {
 		WantProblem(t, n.AwaitProblem(t, "site-backends-kept"), fleet.Warning, "blog", service)
 	}
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "backend B.")
+	f.AwaitOnly(t, ca, "strict.test", "503 Service")
 	f.Join(t, service, b)
+	f.AwaitAnswer(t, ca, "strict.test", f.Nodes, "backend B.")
 	for _, n := range f.Nodes {
 		n.AwaitNoProblem(t)
 	}
@@ -75,6 +80,25 @@ func TestSitesAreServedEverywhere(t *testing.T) {
 		}
 	}
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "backend B.")
+	if path := differ(before, f.operators(t)); path != "" {
+		t.Errorf("%s is not as the operator left it", path)
+	}
+}
+
+// operators are the files of nginx that belong to the operator.
+func (f *Fleet) operators(t *testing.T) map[string]string {
+	t.Helper()
+	var paths []string
+	for _, n := range f.Nodes {
+		for _, pattern := range []string{"*.conf", "*.pem", "snippets", "templates"} {
+			found, err := filepath.Glob(filepath.Join(n.Nginx.Dir, pattern))
+			if err != nil || len(found) == 0 {
+				t.Fatalf("find %s in %s: %v, %v", pattern, n.Nginx.Dir, found, err)
+			}
+			paths = append(paths, found...)
+		}
+	}
+	return tree(t, paths...)
 }
 
 // AwaitFile waits until a file of the active release has one text and not another.
