@@ -26,13 +26,13 @@ const (
 // Wave is the record of how one version of the sites reaches the fleet. It holds
 // all that a leader needs to go on where another one ended.
 type Wave struct {
-	Epoch    uint64 // of the sites' head that is on its way
-	Base     uint64 // the last one that was rolled out; 0: none
-	State    WaveState
-	Canaries []string // nodes that apply Epoch before the others, sorted
-	Spent    []string // canaries that did not answer in time, sorted: they are none again
-	Since    time.Time
-	Reason   string // why it was halted
+	Epoch    uint64    `json:"epoch"` // of the sites' head that is on its way
+	Base     uint64    `json:"base"`  // the last one that was rolled out; 0: none
+	State    WaveState `json:"state"`
+	Canaries []string  `json:"canaries,omitempty"` // nodes that apply Epoch before the others, sorted
+	Spent    []string  `json:"spent,omitempty"`    // canaries that did not answer in time, sorted: they are none again
+	Since    time.Time `json:"since"`
+	Reason   string    `json:"reason,omitempty"` // why it was halted
 }
 
 // Check refuses a record that no leader has written.
@@ -76,8 +76,8 @@ func (w Wave) MayApply(node string) uint64 {
 	return w.Base
 }
 
-// ended reports whether nothing is left to be done for the wave.
-func (w Wave) ended() bool { return w.State == WaveRolled || w.State == WaveHalted }
+// Ended reports whether nothing is left to be done for the wave.
+func (w Wave) Ended() bool { return w.State == WaveRolled || w.State == WaveHalted }
 
 // next is the epoch to go back to if the wave after this one is halted.
 func (w Wave) next() uint64 {

@@ -39,6 +39,12 @@ func TestNextWave(t *testing.T) {
 	}{
 		"first sites": {handlers.WaveView{Head: 3, Nodes: abc}, 0,
 			handlers.Wave{Epoch: 3, State: handlers.WaveCanary, Canaries: []string{"?"}}},
+		"first record of what is served": {handlers.WaveView{Head: 3, Nodes: abc, Reports: []handlers.SitesReport{{Node: "b", Epoch: 3}}}, 0,
+			handlers.Wave{Epoch: 3, State: handlers.WaveRolled}},
+		"record lost in the middle": {handlers.WaveView{Head: 7, Nodes: nodesOf("b", "c"), Reports: []handlers.SitesReport{{Node: "a", Epoch: 7}, {Node: "b", Epoch: 6}}}, 0,
+			handlers.Wave{Epoch: 7, State: handlers.WaveCanary, Canaries: []string{"?"}}},
+		"record lost after a halt": {handlers.WaveView{Head: 7, Nodes: nodesOf("b", "c"), Reports: []handlers.SitesReport{{Node: "a", Epoch: 7, Failed: "404"}}}, 0,
+			handlers.Wave{Epoch: 7, State: handlers.WaveCanary, Canaries: []string{"?"}}},
 		"newer sites": {handlers.WaveView{Last: &handlers.Wave{Epoch: 6, Base: 5, State: handlers.WaveRolled}, Head: 7, Nodes: abc}, 0,
 			handlers.Wave{Epoch: 7, Base: 6, State: handlers.WaveCanary, Canaries: []string{"?"}}},
 		"newer sites after a halt": {handlers.WaveView{Last: &handlers.Wave{Epoch: 6, Base: 4, State: handlers.WaveHalted, Reason: "x"}, Head: 7, Nodes: abc}, 0,

@@ -44,7 +44,7 @@ func NextWave(v WaveView, r WaveRules, now time.Time) (*Wave, time.Time) {
 		w = w.to(WaveRolled, now)
 		w.Canaries, w.Spent, w.Reason = nil, nil, ""
 	}
-	if w.ended() {
+	if w.Ended() {
 		return w, time.Time{}
 	}
 	if why := v.failure(*w); why != "" {
@@ -52,7 +52,7 @@ func NextWave(v WaveView, r WaveRules, now time.Time) (*Wave, time.Time) {
 		w.Reason = why
 		return w, time.Time{}
 	}
-	if w = v.replace(w, r, now); w.ended() {
+	if w = v.replace(w, r, now); w.Ended() {
 		return w, time.Time{}
 	}
 	applied, proved := v.progress(*w)
@@ -72,6 +72,9 @@ func (v WaveView) begin(now time.Time) *Wave {
 	switch {
 	case v.Last == nil && v.Head == 0:
 		return nil
+	case v.Last == nil && v.everywhere():
+		// The record is lost, or waves are new; the sites are not.
+		return &Wave{Epoch: v.Head, State: WaveRolled, Since: now}
 	case v.Last == nil:
 		return &Wave{Epoch: v.Head, State: WaveCanary, Since: now}
 	case v.Head > v.Last.Epoch:
@@ -79,6 +82,18 @@ func (v WaveView) begin(now time.Time) *Wave {
 	}
 	w := *v.Last
 	return &w
+}
+
+// everywhere reports whether every node that serves sites has those of the head.
+func (v WaveView) everywhere() bool {
+	some := false
+	for _, r := range v.Reports {
+		if r.Epoch != v.Head && r.Epoch != 0 || r.Failed != "" {
+			return false
+		}
+		some = some || r.Epoch == v.Head
+	}
+	return some
 }
 
 // to is the wave in another state.

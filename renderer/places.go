@@ -2,11 +2,13 @@ package renderer
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/templates"
 )
 
 // Places are the servers of nginx's configuration on disk that show live
@@ -29,6 +31,7 @@ type display struct {
 	name string   // the live one of this name
 	any  bool     // the live one of the name that is asked for
 	asks []string // host names for SNI that its server_name gives
+	file string   // without its folder
 }
 
 type pattern struct {
@@ -69,7 +72,7 @@ func (r *Renderer) Places() (Places, error) {
 // display reads a server. One with several certificates shows what the client
 // can take, so nothing follows from it.
 func (c *config) display(srv server, liveDir string) display {
-	var s display
+	s := display{file: filepath.Base(srv.file)}
 	if !srv.handshakes() || srv.several {
 		return s
 	}
@@ -188,6 +191,20 @@ func (p place) ask(name, sni string) (with string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// Site lists handshakes for a host name, one for each socket on which nginx gives
+// it to a site.
+func (p Places) Site(id, sni string) []fleet.Listener {
+	var all []fleet.Listener
+	for _, s := range p.sockets {
+		if i := s.choose(sni); i >= 0 && s.servers[i].file == templates.SiteFile(id) {
+			l := s.listener
+			l.ServerName = sni
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
 // Loads lists the names of which nginx loads a file when it reads its

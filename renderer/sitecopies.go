@@ -14,20 +14,24 @@ import (
 // Bounds of what is kept of backends.
 const maxBackendsFile = 64 << 20
 
-const sitesHead = "head"
+// Names of copies that are no sites.
+const (
+	sitesHead = "head"
+	sitesWave = "WAVE" // no ID of a site has upper case
+)
 
 func (c Config) sitesDir() string     { return filepath.Join(c.StateDir, "sites") }
 func (c Config) backendsFile() string { return filepath.Join(c.StateDir, "backends.json") }
 
 func checkSiteCopy(name string) error {
-	if name == sitesHead {
+	if name == sitesHead || name == sitesWave {
 		return nil
 	}
 	return site.CheckID(name)
 }
 
 // SaveSites keeps sealed records of sites for a start without Consul, and
-// forgets others: names are "head" or the ID of a site. Each is replaced by
+// forgets others: names are "head", "WAVE" or the ID of a site. Each is replaced by
 // rename; after an error some of them may be the former ones.
 func (r *Renderer) SaveSites(records map[string][]byte, forget []string) error {
 	for name, sealed := range records {

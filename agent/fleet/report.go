@@ -69,6 +69,8 @@ type Report struct {
 	Inventory    uint64          `json:"inventory"`       // epoch of the certificate inventory followed
 	Names        int             `json:"names"`           // names with a certificate on this node
 	Sites        uint64          `json:"sites,omitempty"` // epoch of the sites that nginx serves, but for those that were left out
+	SitesProof   SitesProof      `json:"sites_proof,omitzero"`
+	Waves        bool            `json:"waves,omitempty"` // sites are followed as the leader lets the node, not as they are set
 	Reload       Reload          `json:"reload"`
 	Resumption   Resumption      `json:"resumption,omitzero"`
 	Listeners    []ListenerProof `json:"listeners,omitempty"`
@@ -89,6 +91,13 @@ type Sealing struct {
 	Done    bool     `json:"done"`
 	Bad     int      `json:"bad,omitempty"`    // records that cannot be opened
 	Behind  []string `json:"behind,omitempty"` // archives that have records under other keys
+}
+
+// SitesProof is what a canary has found out about an epoch of the sites.
+type SitesProof struct {
+	Epoch  uint64 `json:"epoch"`
+	Proved bool   `json:"proved"`           // each site that has changed answers, as far as it has certificates and backends
+	Failed string `json:"failed,omitempty"` // why the epoch cannot be served; empty: it can, or that is not known yet
 }
 
 // Resumption is what became of session tickets that a node took at its own nginx

@@ -23,6 +23,7 @@ type client struct {
 	timeout  time.Duration           // for all of it
 	offer    *tls.ClientSessionState // session to resume; nil for a full handshake
 	leaf     bool                    // only the certificate is looked at, in any version from 1.2
+	ask      bool                    // and the answer to a request
 }
 
 // result is what a handshake left.
@@ -30,6 +31,7 @@ type result struct {
 	session *tls.ClientSessionState // nil if none was waited for
 	resumed bool                    // the listener took the offered session
 	leaf    []byte                  // DER, if it was asked for
+	answer  Answer                  // if it was asked for
 }
 
 // shake dials and shakes hands. Without an offer it also waits for a ticket,
@@ -69,6 +71,10 @@ func (c client) talk(ctx context.Context, raw net.Conn) (result, error) {
 		return result{}, c.explain(ctx, err)
 	}
 	state := conn.ConnectionState()
+	if c.ask {
+		a, err := c.get(ctx, conn)
+		return result{leaf: state.PeerCertificates[0].Raw, answer: a}, err
+	}
 	if c.leaf {
 		return result{leaf: state.PeerCertificates[0].Raw}, nil
 	}

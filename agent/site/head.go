@@ -23,6 +23,7 @@ const (
 type Head struct {
 	Epoch uint64  // from 1, higher with every change
 	Sites []Entry // sorted by ID
+	Now   uint64  // highest epoch that an operator wants on every node at once; 0: none
 }
 
 // Entry is one site in the head, or a tombstone. A site that is in no head any
@@ -64,7 +65,7 @@ func (h Head) Live() []string {
 // and these hashes; a zero hash removes. The oldest tombstones above
 // MaxTombstones are forgotten. Errors wrap ErrHead.
 func (h Head) With(changes map[string]fleet.Hash) (Head, error) {
-	n := Head{Epoch: h.Epoch + 1, Sites: slices.Clone(h.Sites)}
+	n := Head{Epoch: h.Epoch + 1, Sites: slices.Clone(h.Sites), Now: h.Now}
 	for id, hash := range changes {
 		e := Entry{ID: id, Epoch: n.Epoch, Hash: hash}
 		if i, ok := n.search(id); ok {
@@ -106,6 +107,9 @@ func (h *Head) forget() {
 func (h Head) check() error {
 	if h.Epoch == 0 || h.Epoch > MaxEpoch {
 		return fmt.Errorf("%w: epoch %d", ErrHead, h.Epoch)
+	}
+	if h.Now > h.Epoch {
+		return fmt.Errorf("%w: epoch %d at once, the head is at %d", ErrHead, h.Now, h.Epoch)
 	}
 	removed := 0
 	for i, e := range h.Sites {

@@ -13,7 +13,8 @@ const MaxHead = 256 << 10
 
 // A head is binary, because every node fetches it for every change: kind,
 // schema, epoch, number of entries, and for each the length of the ID, the ID,
-// the distance of its epoch from the head's, and its hash.
+// the distance of its epoch from the head's, and its hash. Head.Now follows if
+// there is one.
 const kindHead = 'S'
 
 // EncodeHead writes a head, the same always as the same bytes.
@@ -29,6 +30,9 @@ func EncodeHead(h Head) ([]byte, error) {
 		b = append(b, e.ID...)
 		b = binary.AppendUvarint(b, h.Epoch-e.Epoch)
 		b = append(b, e.Hash[:]...)
+	}
+	if h.Now > 0 {
+		b = binary.AppendUvarint(b, h.Now)
 	}
 	if len(b) > MaxHead {
 		return nil, fmt.Errorf("encode head of sites: %w: %d bytes, at most %d", ErrHead, len(b), MaxHead)
@@ -69,6 +73,9 @@ func decodeHead(b []byte) (Head, error) {
 		e.Epoch = h.Epoch - r.number()
 		copy(e.Hash[:], r.take(fleet.HashSize))
 		h.Sites = append(h.Sites, e)
+	}
+	if !r.bad && len(r.rest) > 0 {
+		h.Now = r.number()
 	}
 	if r.bad || len(r.rest) > 0 {
 		return Head{}, fmt.Errorf("%w: it is cut or damaged", ErrRecord)

@@ -88,7 +88,7 @@ func TestHead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Head{2, []Entry{{"a", 2, fleet.Hash{}}, {"b", 1, hash}, {"c", 2, hash}}}
+	want := Head{Epoch: 2, Sites: []Entry{{"a", 2, fleet.Hash{}}, {"b", 1, hash}, {"c", 2, hash}}}
 	if !reflect.DeepEqual(next, want) {
 		t.Errorf("With() = %+v, want %+v", next, want)
 	}
@@ -115,6 +115,17 @@ func TestHead(t *testing.T) {
 		if _, err := DecodeHead(b[:n]); !errors.Is(err, ErrRecord) {
 			t.Fatalf("DecodeHead() of %d bytes = %v, want %v", n, err, ErrRecord)
 		}
+	}
+	atOnce := next
+	atOnce.Now = 1
+	if b, err := EncodeHead(atOnce); err != nil {
+		t.Fatal(err)
+	} else if got, err := DecodeHead(b); err != nil || !reflect.DeepEqual(got, atOnce) {
+		t.Errorf("DecodeHead() = %+v, %v, want %+v", got, err, atOnce)
+	}
+	atOnce.Now = 3
+	if _, err := EncodeHead(atOnce); !errors.Is(err, ErrHead) {
+		t.Errorf("EncodeHead() of an epoch at once that is none = %v, want %v", err, ErrHead)
 	}
 	newer := bytes.Clone(b)
 	newer[1] = 2

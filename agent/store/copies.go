@@ -29,6 +29,15 @@ const SiteHeadPath = siteHeadPath
 // SitePath is the path of a site.
 func SitePath(id string) string { return sitePath(id) }
 
+// WavePath is the path of the wave.
+const WavePath = wavePath
+
+// PinnedHeadPath is what a pinned head of any epoch is sealed for.
+const PinnedHeadPath = pinnedHeadsPath
+
+// PinnedSitePath is what a pinned site of any epoch is sealed for.
+func PinnedSitePath(id string) string { return pinnedSealPath(id) }
+
 // manifestPath is what a copy's manifest is bound to. Nothing in Consul has it.
 const manifestPath = "copy/manifest"
 

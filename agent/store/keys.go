@@ -35,6 +35,11 @@ const (
 	sealStatePath = "keyring/state"
 	rotationPath  = "keyring/rotation"
 
+	wavesPath       = "waves/"
+	wavePath        = wavesPath + "current"
+	pinnedHeadsPath = wavesPath + "heads/" // <epoch>
+	pinnedSitesPath = wavesPath + "sites/" // <ID>/<epoch>
+
 	reloadPath = "reload/"
 	limitPath  = reloadPath + "limit"
 	slotsPath  = reloadPath + "slots/" // <number>, from 0
@@ -48,9 +53,28 @@ func itemPath(id string) string         { return issuancePath + id[:min(len(id),
 func requestPath(id string) string      { return intakePath + id }
 func challengePath(token string) string { return challengesPath + token }
 
-func ledgerPath(ca string) string { return ledgersPath + ca }
-func sitePath(id string) string   { return sitesPath + id }
-func slotPath(number int) string  { return slotsPath + strconv.Itoa(number) }
+func ledgerPath(ca string) string        { return ledgersPath + ca }
+func sitePath(id string) string          { return sitesPath + id }
+func pinnedSealPath(id string) string    { return pinnedSitesPath + id }
+func pinnedHeadPath(epoch uint64) string { return pinnedHeadsPath + strconv.FormatUint(epoch, 10) }
+func pinnedSitePath(id string, epoch uint64) string {
+	return pinnedSitesPath + id + "/" + strconv.FormatUint(epoch, 10)
+}
+
+// sealedFor is the path that the record of a path is sealed for. What is pinned
+// can be opened without its epoch, which a node's own copy has inside only.
+func sealedFor(path string) string {
+	switch id, isSite := strings.CutPrefix(path, pinnedSitesPath); {
+	case strings.HasPrefix(path, pinnedHeadsPath):
+		return pinnedHeadsPath
+	case isSite:
+		id, _, _ = strings.Cut(id, "/")
+		return pinnedSealPath(id)
+	}
+	return path
+}
+
+func slotPath(number int) string { return slotsPath + strconv.Itoa(number) }
 
 func (s *Store) key(path string) string { return root + s.fleet + "/" + path }
 

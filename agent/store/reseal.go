@@ -29,12 +29,12 @@ type Area struct{ singles, folders []string }
 var (
 	LeaderArea = Area{
 		singles: []string{metaPath, ringPath, accountPath, answerPath, limitPath},
-		folders: []string{inventoryPath, bundlesPath, chainsPath, issuancePath, intakePath, ledgersPath, challengesPath},
+		folders: []string{inventoryPath, bundlesPath, chainsPath, issuancePath, intakePath, ledgersPath, challengesPath, wavesPath},
 	}
 	OperatorArea = Area{singles: []string{rotationPath}, folders: []string{sitesPath}}
 	// ReadableArea is what an operator may read.
 	ReadableArea = Area{
-		singles: []string{metaPath, ringPath, answerPath, rotationPath},
+		singles: []string{metaPath, ringPath, answerPath, rotationPath, wavePath},
 		folders: []string{inventoryPath, bundlesPath, chainsPath, issuancePath, intakePath, sitesPath},
 	}
 )
@@ -199,7 +199,7 @@ func (s *Store) reseal(path string, sealed []byte) ([]byte, error) {
 	case s.leaders != nil && strings.HasPrefix(path, issuancePath):
 		return s.resealItem(path, sealed)
 	}
-	return s.keyring.Reseal(s.fleet, s.key(path), sealed)
+	return s.keyring.Reseal(s.fleet, s.key(sealedFor(path)), sealed)
 }
 
 // resealAccount brings the account under the leaders' keyring if there is one.

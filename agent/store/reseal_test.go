@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +70,16 @@ func (w world) furnish(t *testing.T, session string) []string {
 	w.edit(t, put(many(t, 150, "many.test")...)) // more than one transaction
 	w.edit(t, remove("n0.many.test"))
 	w.editSites(t, store.SiteEdit{Put: sitesNamed("one", "two")})
+	if _, err := w.PutWave(t.Context(), aWave(1, 0), store.WaveRecord{}, session); err != nil {
+		t.Fatal(err)
+	}
+	head, err := w.SiteHead(t.Context())
+	if err == nil {
+		_, err = w.PinSites(t.Context(), head.Head, site.Head{}, session)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	keys, _, err := w.client.KV().Keys(w.key(""), "", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +92,9 @@ func (w world) furnish(t *testing.T, session string) []string {
 	}
 	return paths
 }
+
+// pinnedPath is a path of what is pinned; it is sealed without its epoch.
+var pinnedPath = regexp.MustCompile(`^(waves/heads/|waves/sites/[^/]+)/?[0-9]+$`)
 
 // ordersOf are items with orders under way, the same in every call but for times.
 func ordersOf(t *testing.T, n int) []issuance.Item {
@@ -134,8 +148,9 @@ func TestResealKeepsContents(t *testing.T) {
 		if path == "acme/account" {
 			opener, was = leaders.Retire(), oldLeaders
 		}
-		got, epoch, err := opener.Open(w.name, w.key(path), w.raw(t, path))
-		want, wantEpoch, wantErr := was.Open(w.name, w.key(path), before[path])
+		sealedFor := w.key(pinnedPath.ReplaceAllString(path, "$1"))
+		got, epoch, err := opener.Open(w.name, sealedFor, w.raw(t, path))
+		want, wantEpoch, wantErr := was.Open(w.name, sealedFor, before[path])
 		if err != nil || wantErr != nil || epoch != wantEpoch || !bytes.Equal(got, want) && !strings.HasPrefix(path, "issuance/") {
 			t.Errorf("%s at epoch %d, %v, want the same contents at %d, %v", path, epoch, err, wantEpoch, wantErr)
 		}
@@ -146,9 +161,18 @@ func TestResealKeepsContents(t *testing.T) {
 			t.Errorf("Item(%s) = %v, %v, want its private key", it, got, err)
 		}
 	}
+	if head, err := after.PinnedHead(t.Context(), 1); err != nil {
+		t.Errorf("PinnedHead(1) = %v", err)
+	} else if list, bad, err := after.PinnedSites(t.Context(), head.Head.Sites); err != nil || len(list) != 2 {
+		t.Errorf("PinnedSites() = %d, %v, %v, want both", len(list), bad, err)
+	}
 	count, err := after.Tally(t.Context(), store.ReadableArea, nil)
 	if err != nil || len(count) != 1 || count[after.Keys()[0]] == 0 {
 		t.Errorf("Tally() = %v, %v, want all under %s", count, err, after.Keys()[0])
+	}
+	w.put(t, "waves/current", before["waves/current"])
+	if count, err := after.Tally(t.Context(), store.ReadableArea, nil); err != nil || count[w.keyring.Sealing()] != 1 {
+		t.Errorf("Tally() = %v, %v, want the wave under %s", count, err, w.keyring.Sealing())
 	}
 }
 

@@ -106,6 +106,7 @@ func (h Holder) following() []Right {
 		h.key(answerPath, "read"),
 		h.keys(challengesPath, "read"),
 		h.keys(sitesPath, "read"),
+		h.keys(wavesPath, "read"),
 		{"node", cmp.Or(h.ConsulNode, h.Node), false, "read"},
 	}
 }
@@ -143,6 +144,7 @@ func (h Holder) leading() []Right {
 		h.keys(ledgersPath, "write"),
 		h.keys(challengesPath, "write"),
 		h.keys(sitesPath, "read"),
+		h.keys(wavesPath, "write"),
 		{"node", "", true, "read"},
 	}
 }
@@ -164,6 +166,8 @@ func (h Holder) operating() []Right {
 		h.key(answerPath, "read"),
 		h.keys(ledgersPath, "read"),
 		h.keys(sitesPath, "write"),
+		h.key(wavePath, "read"),
+		h.keys(reloadPath, "list"),
 		{"service", serviceName, false, "read"},
 		{"node", "", true, "read"},
 	}

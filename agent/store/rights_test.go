@@ -34,7 +34,7 @@ func newCourt(t *testing.T) court {
 	admin := server.Client(t)
 	for _, path := range []string{
 		"meta", "tickets/ring", "inventory/head", "inventory/shards/7", "bundles/b", "chains/c", "nodes/one", "nodes/two",
-		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca", "acme/challenges/token", "sites/head", "sites/shop", "reload/limit", "reload/slots/1",
+		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca", "acme/challenges/token", "sites/head", "sites/shop", "waves/current", "waves/heads/1", "waves/sites/shop/1", "reload/limit", "reload/slots/1",
 		"keyring/state", "keyring/rotation",
 	} {
 		if _, err := admin.KV().Put(&api.KVPair{Key: key(path), Value: []byte("x")}, nil); err != nil {
@@ -161,7 +161,11 @@ func TestRightsOfRoles(t *testing.T) {
 		"read a site":                     {get("sites/shop"), []store.Role{a, l, o}},
 		"write a site":                    {txn("sites/shop"), []store.Role{o}},
 		"write the sites' head":           {txn("sites/head"), []store.Role{o}},
-		"see who reloads":                 {list("reload/"), []store.Role{a, l}},
+		"see how far sites are":           {get("waves/current"), []store.Role{a, l, o}},
+		"say how far sites are":           {txn("waves/current"), []store.Role{l}},
+		"read a pinned site":              {get("waves/sites/shop/1"), []store.Role{a, l}},
+		"pin a site":                      {txn("waves/heads/1"), []store.Role{l}},
+		"see who reloads":                 {list("reload/"), []store.Role{a, l, o}},
 		"take a reload slot": {func(cl *api.Client) error {
 			_, _, err := cl.KV().Acquire(&api.KVPair{Key: key("reload/slots/0"), Session: c.own}, nil)
 			return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/site"
 )
 
@@ -63,21 +64,26 @@ func (s *Store) OpenSiteHead(sealed []byte) (site.Head, error) {
 type SiteRecord struct {
 	Site   site.Site
 	Epoch  uint64
-	Sealed []byte // as stored; a node may keep it on disk
+	Hash   fleet.Hash // site.HashOf the record
+	Sealed []byte     // as stored; a node may keep it on disk
 }
 
 // OpenSite reads the record of a site, from Consul or from a local copy. The
 // error wraps ErrRecord and the cause.
 func (s *Store) OpenSite(id string, sealed []byte) (SiteRecord, error) {
+	return s.openSite(sitePath(id), id, sealed)
+}
+
+func (s *Store) openSite(path, id string, sealed []byte) (SiteRecord, error) {
 	rec := SiteRecord{Sealed: sealed}
 	var err error
-	rec.Site, err = open(s, sitePath(id), sealed, func(plain []byte) (site.Site, uint64, error) {
+	rec.Site, err = open(s, path, sealed, func(plain []byte) (site.Site, uint64, error) {
 		v, epoch, err := site.Decode(plain)
-		rec.Epoch = epoch
+		rec.Epoch, rec.Hash = epoch, site.HashOf(plain)
 		return v, epoch, err
 	})
 	if err == nil && rec.Site.ID != id {
-		err = fmt.Errorf("open %s: %w: it is the site %s", sitePath(id), ErrRecord, rec.Site.ID)
+		err = fmt.Errorf("open %s: %w: it is the site %s", path, ErrRecord, rec.Site.ID)
 	}
 	if err != nil {
 		return SiteRecord{Sealed: sealed}, err
@@ -124,9 +130,8 @@ func asInHead(rec SiteRecord, e site.Entry) error {
 	if rec.Epoch < e.Epoch {
 		return fmt.Errorf("read %s: %w: epoch %d, the head says %d", sitePath(e.ID), ErrRecord, rec.Epoch, e.Epoch)
 	}
-	plain, err := site.Encode(rec.Site, rec.Epoch)
-	if err == nil && rec.Epoch == e.Epoch && site.HashOf(plain) != e.Hash {
-		err = fmt.Errorf("read %s: %w: it is not what the head says", sitePath(e.ID), ErrRecord)
+	if rec.Epoch == e.Epoch && rec.Hash != e.Hash {
+		return fmt.Errorf("read %s: %w: it is not what the head says", sitePath(e.ID), ErrRecord)
 	}
-	return err
+	return nil
 }

@@ -24,6 +24,7 @@ type SiteEdit struct {
 	// they will be, sorted by ID, but for those that cannot be read. It may be
 	// asked again.
 	Check func(after []site.Site) error
+	Now   bool // on every node at once, without a wave
 }
 
 // SitesEdited says what an edit did, by IDs.
@@ -43,7 +44,7 @@ type SitesEdited struct {
 // done even when there is an error. A fleet without a head gets one only if it
 // has no site.
 func (s *Store) EditSites(ctx context.Context, e SiteEdit) (SitesEdited, error) {
-	ed := siteEditor{store: s, check: e.Check}
+	ed := siteEditor{store: s, check: e.Check, now: e.Now}
 	for _, id := range e.Remove {
 		ed.rest = append(ed.rest, siteChange{id: id})
 	}
@@ -75,6 +76,7 @@ type siteChange struct {
 type siteEditor struct {
 	store *Store
 	check func([]site.Site) error
+	now   bool
 	rest  []siteChange // what is left to do
 	done  SitesEdited
 }
@@ -89,7 +91,7 @@ func (ed *siteEditor) step(ctx context.Context) error {
 	if err := ed.ask(now); err != nil {
 		return err
 	}
-	b := siteBatch{store: ed.store, head: head, now: now, changes: map[string]fleet.Hash{}, done: ed.done, size: frameBody}
+	b := siteBatch{store: ed.store, head: head, now: now, changes: map[string]fleet.Hash{}, done: ed.done, size: frameBody, atOnce: ed.now}
 	n := 0
 	for n < len(ed.rest) {
 		fits, err := b.add(ed.rest[n])
@@ -176,6 +178,7 @@ type siteBatch struct {
 	ops     api.TxnOps
 	size    int // in the body
 	done    SitesEdited
+	atOnce  bool
 }
 
 // add puts one change into the transaction, if it fits.
@@ -246,22 +249,49 @@ func (b *siteBatch) commit(ctx context.Context) error {
 	if len(b.changes) == 0 {
 		return nil
 	}
-	next, err := b.head.Head.With(b.changes)
+	var err error
+	b.done.Epoch, err = b.store.putNextHead(ctx, b.head, b.changes, b.atOnce, b.ops)
+	return err
+}
+
+// putNextHead writes the head after this one, with other operations, and
+// returns its epoch.
+func (s *Store) putNextHead(ctx context.Context, last SiteHeadRecord, changes map[string]fleet.Hash, now bool, ops api.TxnOps) (uint64, error) {
+	next, err := last.Head.With(changes)
 	if err != nil {
-		return err
+		return 0, err
+	}
+	if now {
+		next.Now = next.Epoch
 	}
 	plain, err := site.EncodeHead(next)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	sealed, err := b.store.seal(siteHeadPath, next.Epoch, plain)
+	sealed, err := s.seal(siteHeadPath, next.Epoch, plain)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	head := &api.KVTxnOp{Verb: api.KVCAS, Key: b.store.key(siteHeadPath), Value: sealed, Index: b.head.Index}
-	if _, err := b.store.commit(ctx, append(b.ops, &api.TxnOp{KV: head})); err != nil {
-		return err
+	head := &api.KVTxnOp{Verb: api.KVCAS, Key: s.key(siteHeadPath), Value: sealed, Index: last.Index}
+	if _, err := s.commit(ctx, append(ops, &api.TxnOp{KV: head})); err != nil {
+		return 0, err
 	}
-	b.done.Epoch = next.Epoch
-	return nil
+	return next.Epoch, nil
+}
+
+// AgainSites gives the sites as they are another epoch, with which their wave
+// begins anew, or which every node serves at once. ErrMissing if there are none.
+func (s *Store) AgainSites(ctx context.Context, now bool) (epoch uint64, _ error) {
+	err := retry(ctx, func() error {
+		head, err := s.SiteHead(ctx)
+		if err != nil {
+			return err
+		}
+		epoch, err = s.putNextHead(ctx, head, nil, now, nil)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("begin anew with sites: %w", err)
+	}
+	return epoch, nil
 }

@@ -144,6 +144,21 @@ func (s *Store) consulNode(ctx context.Context) (string, error) {
 	return self.Config.NodeName, nil
 }
 
+// ReloadSlots looks at who reloads now; no limit is 0 slots.
+func (s *Store) ReloadSlots(ctx context.Context) (SlotsLook, error) {
+	q, cancel := read(ctx)
+	defer cancel()
+	t, _, err := s.slots(q) //nolint:contextcheck // q has it
+	if err != nil {
+		return SlotsLook{}, err
+	}
+	look := SlotsLook{Slots: t.limit.Slots, Holders: t.holders()}
+	if t.limit.All {
+		look.Slots = 0
+	}
+	return look, nil
+}
+
 // slotTable is all slots at one moment.
 type slotTable struct {
 	limit      SlotLimit

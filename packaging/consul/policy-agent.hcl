@@ -12,6 +12,7 @@ key_prefix "tlsfleet/edge/reload/" { policy = "list" }
 key_prefix "tlsfleet/edge/reload/slots/" { policy = "write" }
 key_prefix "tlsfleet/edge/sites/" { policy = "read" }
 key "tlsfleet/edge/tickets/ring" { policy = "read" }
+key_prefix "tlsfleet/edge/waves/" { policy = "read" }
 session "edge-1" { policy = "write" }
 service "tlsfleet" { policy = "write" }
 node "edge-1" { policy = "read" }

@@ -21,6 +21,7 @@ key "tlsfleet/edge/reload/limit" { policy = "write" }
 key_prefix "tlsfleet/edge/reload/slots/" { policy = "write" }
 key_prefix "tlsfleet/edge/sites/" { policy = "read" }
 key "tlsfleet/edge/tickets/ring" { policy = "write" }
+key_prefix "tlsfleet/edge/waves/" { policy = "write" }
 session "edge-1" { policy = "write" }
 service "tlsfleet" { policy = "write" }
 node_prefix "" { policy = "read" }
