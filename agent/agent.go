@@ -93,7 +93,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	m := metrics.New()
-	v := &view{node: cfg.Node, version: o.Version, problems: probs, changed: reportWake.give, keys: st.Keys(), leaderKeys: st.LeaderKeys()}
+	v := &view{node: cfg.Node, version: o.Version, waves: cfg.Sites.Waves, problems: probs, changed: reportWake.give, keys: st.Keys(), leaderKeys: st.LeaderKeys()}
 	a := &Agent{
 		cfg: cfg, log: o.Log, store: st, renderer: r, hub: h, view: v, notifier: notifier, metrics: m,
 		certs: &certFollower{
@@ -121,6 +121,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	}
 	a.lead.issue.journaled, a.lead.seen.lags = kept.changed, kept.lags
 	a.lead.issue.seen = &a.lead.seen
+	a.lead.waves = newWaves(cfg, o.Log.Named("waves"), st, probs, &a.lead.seen)
 	a.follower.reloaded, a.follower.splayed = m.Reloaded, m.Splayed
 	a.follower.slots = &slots{
 		log: o.Log.Named("slots"), store: st, node: cfg.Node, ttl: slotTTL, patience: cfg.Reload.SlotWait, blind: slotBlind,
@@ -196,6 +197,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	add("follow the ring", a.follower.Run)
 	add("follow the certificates", a.certs.Run)
 	add("follow the sites", a.sites.Run)
+	add("look at sites", a.sites.proof.Run)
 	add("follow the answer to challenges", a.answers.Run)
 	add("guard the folders", a.guard.Run)
 	add("look at certificates", a.certs.proof.Run)

@@ -29,6 +29,7 @@ type leading struct {
 	fleet    *metrics.Leading // nil: not leading
 	issuance map[issuance.State]int
 	budget   *metrics.Budget
+	sites    metrics.Wave
 
 	lags func() []metrics.Archive // nil: there are no archives
 }
@@ -55,6 +56,13 @@ func (l *leading) looked(v handlers.View) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fleet = &f
+}
+
+// wave notes how far the sites are.
+func (l *leading) wave(w handlers.Wave) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sites = metrics.Wave{Epoch: w.Epoch, State: string(w.State)}
 }
 
 // moved notes that an item of the journal came, went or changed its state; an
@@ -92,7 +100,7 @@ func (l *leading) ended() {
 	l.restarted()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fleet = nil
+	l.fleet, l.sites = nil, metrics.Wave{}
 }
 
 // get is all of it; nil if the node does not lead.
@@ -103,6 +111,7 @@ func (l *leading) get() *metrics.Leading {
 		return nil
 	}
 	f := *l.fleet
+	f.Wave = l.sites
 	f.Issuance = map[string]int{}
 	for state, n := range l.issuance {
 		f.Issuance[string(state)] = n

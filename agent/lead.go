@@ -46,6 +46,7 @@ type lead struct {
 	wake     wake
 	tidy     *tidy
 	issue    *issue
+	waves    *waves
 	notices  notices
 	archives *archives
 
@@ -74,8 +75,10 @@ func (l *lead) Run(ctx context.Context, session string) error {
 		var last reportNews
 		watched <- l.store.WatchReports(ctx, func(good []fleet.Report, bad []store.BadReport) {
 			l.notices.reported(good)
+			l.waves.reported(good)
 			if last.differs(good, bad) {
 				l.wake.give()
+				l.waves.news()
 			}
 		})
 	}()
@@ -83,6 +86,7 @@ func (l *lead) Run(ctx context.Context, session string) error {
 	beside.Go(func() { l.tidy.Run(ctx, session) })
 	beside.Go(func() { l.archives.Run(ctx) })
 	beside.Go(func() { l.resealing.Run(ctx, session) })
+	beside.Go(func() { l.waves.Run(ctx, session) })
 	beside.Go(func() { l.issue.Run(ctx, session) })
 	beside.Go(func() { l.notices.expiring(ctx, l.store, l.log) })
 	defer func() {

@@ -88,6 +88,15 @@ type FleetStatus struct {
 	Inventory uint64 `json:"inventory"`            // epoch of the certificates; 0: there are none
 	Names     int    `json:"names"`                // names with a certificate
 	RingErr   string `json:"ring_error,omitempty"` // why the ring in Consul cannot be used
+
+	Sites *SitesState  `json:"sites,omitempty"`        // nil: there are none
+	Slots *ReloadSlots `json:"reload_slots,omitempty"` // nil: the token may not see them
+}
+
+// ReloadSlots is who reloads nginx now.
+type ReloadSlots struct {
+	Slots   int      `json:"slots"` // how many nodes may at once; 0: all
+	Holders []string `json:"held_by,omitempty"`
 }
 
 // NodeStatus is one node of FleetStatus.
@@ -129,6 +138,14 @@ func (c *Console) status(ctx context.Context, s snapshot, unread error) (FleetSt
 		return FleetStatus{}, err
 	}
 	if out.Inventory, out.Names, err = c.inventory(ctx); err != nil {
+		return FleetStatus{}, err
+	}
+	if out.Sites, err = c.sitesState(ctx, s.nodes, s.reports); err != nil {
+		out.Sites = &SitesState{Error: err.Error()}
+	}
+	if look, err := c.store.ReloadSlots(ctx); err == nil {
+		out.Slots = &ReloadSlots{look.Slots, look.Holders}
+	} else if !errors.Is(err, store.ErrDenied) {
 		return FleetStatus{}, err
 	}
 	r := s.rec.Ring

@@ -34,10 +34,7 @@ func (a *Agent) resealCopies() {
 			return own(store.HeadPath, sealed)
 		}, a.renderer.SaveInventory),
 		resealAll(a.renderer.SiteCopies, func(name string, sealed []byte) []byte {
-			if name == headCopy {
-				return own(store.SiteHeadPath, sealed)
-			}
-			return own(store.SitePath(name), sealed)
+			return a.ownSiteCopy(own, name, sealed)
 		}, func(records map[string][]byte) error { return a.renderer.SaveSites(records, nil) }),
 	)
 	if err != nil {
@@ -47,6 +44,25 @@ func (a *Agent) resealCopies() {
 		}
 	}
 	a.view.stale = slices.Sorted(maps.Keys(stale))
+}
+
+// ownSiteCopy is a copy of a site, of their head or of the wave as own makes it:
+// which of its paths it was sealed for depends on whether the node had waves then.
+func (a *Agent) ownSiteCopy(own func(path string, sealed []byte) []byte, name string, sealed []byte) []byte {
+	paths := []string{store.PinnedSitePath(name), store.SitePath(name)}
+	switch name {
+	case headCopy:
+		paths = []string{store.PinnedHeadPath, store.SiteHeadPath}
+	case waveCopy:
+		paths = []string{store.WavePath}
+	}
+	last := len(paths) - 1
+	for _, path := range paths[:last] {
+		if again := a.store.Own(path, sealed); !bytes.Equal(again, sealed) {
+			return again
+		}
+	}
+	return own(paths[last], sealed)
 }
 
 // resealAll brings the copies of one kind to the new key.

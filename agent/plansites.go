@@ -50,7 +50,11 @@ func (p *planner) sites(ctx context.Context) error {
 // wantedSites reads the sites that this node has to serve, but for those that
 // cannot be used. known is false if Consul does not say.
 func (p *planner) wantedSites(ctx context.Context, f *siteFollower) (known bool, bad map[string]error, _ error) {
-	rec, err := p.store.SiteHead(ctx)
+	head, read := p.store.SiteHead, p.store.Sites
+	if p.cfg.Sites.Waves {
+		head, read = p.pinnedHead, p.store.PinnedSites
+	}
+	rec, err := head(ctx)
 	switch {
 	case errors.Is(err, store.ErrMissing):
 		if p.here.view.active.Sites.Epoch > 0 {
@@ -63,8 +67,11 @@ func (p *planner) wantedSites(ctx context.Context, f *siteFollower) (known bool,
 	case err != nil:
 		return false, nil, err
 	}
+	if rec.Head.Epoch == 0 {
+		return false, nil, nil
+	}
 	f.head = rec.Head
-	list, bad, err := p.store.Sites(ctx, rec.Head.Sites)
+	list, bad, err := read(ctx, rec.Head.Sites)
 	if err != nil {
 		return false, nil, err
 	}
@@ -75,6 +82,24 @@ func (p *planner) wantedSites(ctx context.Context, f *siteFollower) (known bool,
 		p.problem("site-unreadable", fleet.Alarm, reasons(bad))
 	}
 	return true, bad, nil
+}
+
+// pinnedHead is the list of sites that the wave lets this node serve; the zero
+// value: none, or those that it has.
+func (p *planner) pinnedHead(ctx context.Context) (store.SiteHeadRecord, error) {
+	wave, err := p.store.Wave(ctx)
+	if err != nil {
+		return store.SiteHeadRecord{}, err
+	}
+	may := wave.Wave.MayApply(p.cfg.Node)
+	if may != wave.Wave.Epoch {
+		p.problem("sites-not-yet", fleet.Warning, fmt.Sprintf("sites at epoch %d are not for this node yet: %s", wave.Wave.Epoch,
+			SitesState{Epoch: wave.Wave.Epoch, Waves: true, Wave: &wave.Wave}.Text()))
+	}
+	if may == 0 {
+		return store.SiteHeadRecord{}, nil
+	}
+	return p.store.PinnedHead(ctx, may)
 }
 
 // lookUpServices asks the catalog for each service in use, once.

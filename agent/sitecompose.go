@@ -32,6 +32,7 @@ func (f *siteFollower) compose(now time.Time) (later time.Duration) {
 	}
 	list, clashes := withoutClashes(f.sites, siteSockets(f.cfg))
 	s := sitesWith(f.cfg, f.head.Epoch, list)
+	f.clash = clashes
 	problems := clashProblems(clashes)
 	told, kept, settled := f.backends(s, now)
 	problems = append(problems, told...)
@@ -162,13 +163,14 @@ func (f *siteFollower) backends(s renderer.Sites, now time.Time) (problems []fle
 }
 
 // compare asks for a release if the active one is not what would be made now,
-// and tells what became of the sites in it.
-func (f *siteFollower) compare(ctx context.Context) {
+// and tells what became of the sites in it. served is the epoch that nginx
+// serves; 0: another release is needed, or that is not known.
+func (f *siteFollower) compare(ctx context.Context) (served uint64) {
 	s := f.wanted()
 	active := f.view.current()
 	f.problems.replace("sites-made", siteProblems(active.Sites)...)
 	if s.Keep || ctx.Err() != nil {
-		return
+		return 0
 	}
 	version, err := f.renderer.NginxVersion(ctx)
 	if err != nil {
@@ -181,7 +183,7 @@ func (f *siteFollower) compare(ctx context.Context) {
 	input, err := f.renderer.SitesInput(rel, version)
 	if err != nil {
 		f.log.Error("sites not compared", "err", err)
-		return
+		return 0
 	}
 	if input == active.Sites.Input { // none, and none in what nginx has without a release, are the same
 		f.asked = fleet.Hash{}
@@ -189,13 +191,14 @@ func (f *siteFollower) compare(ctx context.Context) {
 			f.log.Info("sites served", "epoch", s.Epoch, "sites", active.Sites.Served)
 		}
 		f.tryAgain(ctx, active.Sites, s)
-		return
+		return s.Epoch
 	}
 	if input == f.asked && !input.IsZero() {
-		return
+		return 0
 	}
 	f.asked = input
 	f.ask(siteReason(active.Sites, s))
+	return 0
 }
 
 // tryAgain asks for a release if nginx takes sites now that it has refused.

@@ -37,10 +37,18 @@ type siteFollower struct {
 	again    wake          // something else may have changed that sites depend on
 
 	mail   mailbox[store.SiteHeadRecord]
+	target store.SiteHeadRecord        // to be followed, without waves
+	waves  mailbox[store.WaveRecord]   // with waves
+	wave   store.WaveRecord            // accepted last
+	behind bool                        // the target or the wave has not been followed yet
+	mixed  bool                        // sites has some of another epoch than head
+	early  uint64                      // epoch that this node serves before any other was rolled out; 0: none
 	head   site.Head                   // followed, as far as sites has it
 	sites  map[string]store.SiteRecord // by ID
 	ready  bool                        // sites is all of them
-	target *store.SiteHeadRecord       // to be followed
+	proof  *siteProver
+	tried  siteDelta
+	clash  map[string]string // why sites are left out of what is composed
 	wait   time.Duration
 	next   time.Time // when to try to follow again
 	asked  fleet.Hash
@@ -57,7 +65,8 @@ func newSiteFollower(a *Agent, probs *problems, serving *tlsServing) *siteFollow
 		serving: serving, ask: a.follower.asked.ask, begin: make(chan struct{}), again: newWake(),
 	}
 	f.now.Keep = true
-	f.mail.wake, f.pool.wake = newWake(), newWake()
+	f.mail.wake, f.waves.wake, f.pool.wake = newWake(), newWake(), newWake()
+	f.proof = newSiteProver(a)
 	return f
 }
 
@@ -82,7 +91,7 @@ func (f *siteFollower) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watched := make(chan error, 2)
-	parts.Go(func() { watched <- f.store.WatchSiteHead(ctx, f.mail.put) })
+	parts.Go(func() { watched <- f.watch(ctx) })
 	parts.Go(func() {
 		watched <- watchFolders(ctx, []string{f.cfg.Sites.TemplatesDir, f.cfg.Sites.SnippetsDir}, f.again.give)
 	})
@@ -95,16 +104,18 @@ func (f *siteFollower) Run(ctx context.Context) error {
 			return err
 		case <-f.mail.wake:
 			f.look()
+		case <-f.waves.wake:
+			f.look()
 		case <-f.again:
 		case <-f.pool.wake:
 		case <-timer.C:
 		}
-		if f.target != nil && !time.Now().Before(f.next) {
-			f.follow(ctx, *f.target)
+		if f.behind && !time.Now().Before(f.next) {
+			f.catchUp(ctx)
 		}
 		f.pool.use(ctx, f.store, f.services())
 		later := f.compose(time.Now())
-		f.compare(ctx)
+		f.prove(ctx, f.compare(ctx))
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -117,17 +128,34 @@ func (f *siteFollower) pause(later time.Duration) time.Duration {
 	if later > 0 {
 		wait = min(wait, later)
 	}
-	if f.target != nil {
+	if f.behind {
 		wait = min(wait, max(time.Until(f.next), 0))
 	}
 	return wait
 }
 
+// watch follows the list of sites as operators write it; with waves, the leader's
+// word on which of them this node has to serve.
+func (f *siteFollower) watch(ctx context.Context) error {
+	if f.cfg.Sites.Waves {
+		return f.store.WatchWave(ctx, f.waves.put)
+	}
+	return f.store.WatchSiteHead(ctx, f.mail.put)
+}
+
 // look takes what the watch has read.
 func (f *siteFollower) look() {
-	rec, err := f.mail.take()
-	if rec != nil {
-		f.target, f.wait, f.next = rec, 0, time.Time{}
+	var err error
+	if f.cfg.Sites.Waves {
+		var wave *store.WaveRecord
+		if wave, err = f.waves.take(); wave != nil {
+			f.accept(*wave)
+		}
+	} else {
+		var head *store.SiteHeadRecord
+		if head, err = f.mail.take(); head != nil {
+			f.target, f.behind, f.wait, f.next = *head, true, 0, time.Time{}
+		}
 	}
 	switch {
 	case err == nil:
@@ -149,12 +177,21 @@ func (f *siteFollower) look() {
 	}
 }
 
-// follow reads the sites that have changed. The head counts as followed when all
-// of them are here. What is missing stays; only a tombstone removes.
+// catchUp follows what the watch has read last.
+func (f *siteFollower) catchUp(ctx context.Context) {
+	if f.cfg.Sites.Waves {
+		f.obey(ctx)
+		return
+	}
+	f.follow(ctx, f.target)
+}
+
+// follow reads the sites that have changed. What is missing stays; only a
+// tombstone removes.
 func (f *siteFollower) follow(ctx context.Context, rec store.SiteHeadRecord) {
 	lost := site.Regressed(f.head, rec.Head)
 	if rec.Head.Epoch < f.head.Epoch || len(lost) > 0 {
-		f.target = nil
+		f.behind = false
 		f.problems.replace("sites", fleet.Problem{
 			Code: "sites-refused", Severity: fleet.Alarm,
 			Message: fmt.Sprintf("the list of sites at epoch %d is older than epoch %d, which was followed, or has lost sites (%s): keeping every site",
@@ -166,27 +203,33 @@ func (f *siteFollower) follow(ctx context.Context, rec store.SiteHeadRecord) {
 	changed := site.Changed(f.head, rec.Head)
 	list, bad, err := f.store.Sites(ctx, changed)
 	if err != nil {
-		f.problems.replace("sites", fleet.Problem{Code: "sites-unread", Severity: fleet.Warning, Message: err.Error()})
-		f.later()
+		f.unread(err)
 		return
-	}
-	copies := map[string][]byte{}
-	for _, r := range list {
-		f.sites[r.Site.ID], copies[r.Site.ID] = r, f.store.Own(store.SitePath(r.Site.ID), r.Sealed)
 	}
 	var gone []string
 	for _, e := range changed {
 		if e.Removed() {
-			delete(f.sites, e.ID)
 			gone = append(gone, e.ID)
 		}
 	}
+	f.keep(rec, list, gone, bad)
+}
+
+// keep has the sites of a head that were read, without those that are gone. It
+// counts as followed when all of them are here.
+func (f *siteFollower) keep(rec store.SiteHeadRecord, list []store.SiteRecord, gone []string, bad map[string]error) {
+	copies := map[string][]byte{}
+	for _, r := range list {
+		f.sites[r.Site.ID], copies[r.Site.ID] = r, f.store.Own(f.sitePath(r.Site.ID), r.Sealed)
+	}
+	for _, id := range gone {
+		delete(f.sites, id)
+	}
 	if len(bad) == 0 {
-		copies[headCopy] = f.store.Own(store.SiteHeadPath, rec.Sealed)
+		copies[headCopy] = f.store.Own(f.headPath(), rec.Sealed)
 	}
 	if err := f.renderer.SaveSites(copies, gone); err != nil {
-		f.problems.replace("sites", fleet.Problem{Code: "sites-unsaved", Severity: fleet.Alarm, Message: err.Error(), Hint: "check the disk under state_dir"})
-		f.later()
+		f.unsaved(err)
 		return
 	}
 	f.ready = true
@@ -198,49 +241,23 @@ func (f *siteFollower) follow(ctx context.Context, rec store.SiteHeadRecord) {
 		return
 	}
 	f.problems.replace("sites")
-	f.head, f.target = rec.Head, nil
+	f.head, f.behind, f.mixed = rec.Head, false, false
+}
+
+func (f *siteFollower) unread(err error) {
+	f.problems.replace("sites", fleet.Problem{Code: "sites-unread", Severity: fleet.Warning, Message: err.Error()})
+	f.later()
+}
+
+func (f *siteFollower) unsaved(err error) {
+	f.problems.replace("sites", fleet.Problem{Code: "sites-unsaved", Severity: fleet.Alarm, Message: err.Error(), Hint: "check the disk under state_dir"})
+	f.later()
 }
 
 // later tries to follow again after a growing pause.
 func (f *siteFollower) later() {
 	f.wait = min(max(2*f.wait, certRetry), certRetryMax)
 	f.next = time.Now().Add(f.wait)
-}
-
-// load reads the node's own copies. What cannot be opened is fetched again, and
-// until then the active release's sites stay as they are.
-func (f *siteFollower) load() {
-	f.sites, f.now.Keep = map[string]store.SiteRecord{}, true
-	var err error
-	if f.last, err = f.renderer.Backends(); err != nil {
-		f.log.Warn("last backends not read", "err", err)
-		f.last = map[string][]site.Backend{}
-	}
-	copies, err := f.renderer.SiteCopies()
-	if err != nil {
-		f.log.Warn("own copies of sites not read in full, reading the rest afresh", "err", err)
-	}
-	head, err := f.store.OpenSiteHead(copies[headCopy])
-	if err != nil {
-		if copies[headCopy] != nil {
-			f.log.Warn("own copy of the list of sites refused, reading it afresh", "err", err)
-		}
-		return
-	}
-	f.head, f.ready = head, true
-	f.head.Sites = slices.DeleteFunc(slices.Clone(head.Sites), func(e site.Entry) bool {
-		if e.Removed() {
-			return false
-		}
-		rec, err := f.store.OpenSite(e.ID, copies[e.ID])
-		if err != nil || rec.Epoch < e.Epoch {
-			f.log.Warn("own copy of a site refused, reading it afresh", "site", e.ID, "err", err)
-			f.ready = false
-			return true
-		}
-		f.sites[e.ID] = rec
-		return false
-	})
 }
 
 // reasons is why some are left out, in one text.

@@ -119,14 +119,19 @@ func (c *Console) sitesOf(ctx context.Context, ids []string) ([]SiteStatus, erro
 // SetSites puts sites into the fleet, or changes those that are there: all, or
 // none if one cannot be used. Errors wrap site.ErrSite if it clashes with
 // another one. What the error is about may be written in part when many are set.
-func (c *Console) SetSites(ctx context.Context, sites []site.Site) (store.SitesEdited, error) {
+// Canaries serve them first, unless they are wanted on all nodes now.
+func (c *Console) SetSites(ctx context.Context, sites []site.Site, now bool) (store.SitesEdited, error) {
 	for _, s := range sites {
 		if _, err := site.Encode(s, 1); err != nil {
 			return store.SitesEdited{}, err
 		}
 	}
 	check := func(after []site.Site) error { return c.clashes(after, sites) }
-	return c.store.EditSites(ctx, store.SiteEdit{Put: sites, Check: check})
+	done, err := c.store.EditSites(ctx, store.SiteEdit{Put: sites, Check: check, Now: now})
+	if err == nil && now && len(done.Added)+len(done.Changed) == 0 {
+		err = c.hurry(ctx, &done)
+	}
+	return done, err
 }
 
 // clashes refuses what one of the sites that are set clashes with: that two
@@ -146,13 +151,14 @@ func (c *Console) clashes(after, set []site.Site) error {
 }
 
 // RemoveSites takes sites out of the fleet: all, or none if one is not there
-// (ErrUnknownSite).
-func (c *Console) RemoveSites(ctx context.Context, ids []string) (store.SitesEdited, error) {
+// (ErrUnknownSite). Canaries are without them first, unless that is wanted on all
+// nodes now.
+func (c *Console) RemoveSites(ctx context.Context, ids []string, now bool) (store.SitesEdited, error) {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	if _, err := c.sitesOf(ctx, ids); err != nil {
 		return store.SitesEdited{}, err
 	}
-	return c.store.EditSites(ctx, store.SiteEdit{Remove: ids})
+	return c.store.EditSites(ctx, store.SiteEdit{Remove: ids, Now: now})
 }
 
 // PlanSiteRemoval is what RemoveSites would remove.

@@ -14,6 +14,7 @@ import (
 type view struct {
 	node     string
 	version  string
+	waves    bool
 	problems *problems
 	changed  func()
 
@@ -30,7 +31,8 @@ type view struct {
 	names     int    // with a certificate here
 	pending   int    // whose wanted certificate is not in place yet
 
-	sites uint64 // epoch served
+	sites      uint64 // epoch served
+	sitesProof fleet.SitesProof
 
 	contact    time.Time // with Consul, the last
 	resumption fleet.Resumption
@@ -79,7 +81,7 @@ func (v *view) Report() fleet.Report {
 		Node: v.node, At: time.Now().UTC().Truncate(time.Second), Version: v.version, NginxVersion: v.nginx,
 		Mode: v.active.Mode, Seen: v.high, Applied: v.active.Epoch, Ring: v.digest(), Proved: v.proved,
 		Release: v.active.Release, Reload: v.reload, Listeners: v.proofs, Problems: list,
-		Inventory: v.inventory, Names: v.names, Resumption: v.resumption, Sites: v.sites,
+		Inventory: v.inventory, Names: v.names, Resumption: v.resumption, Sites: v.sites, SitesProof: v.sitesProof, Waves: v.waves,
 		Keys: v.keys, LeaderKeys: v.leaderKeys, StaleCopies: v.stale, Sealing: v.sealing,
 	}
 }
@@ -168,4 +170,23 @@ func (v *view) servedSites(epoch uint64) bool {
 		v.changed()
 	}
 	return news
+}
+
+// provedSites notes what was found out about an epoch of the sites.
+func (v *view) provedSites(p fleet.SitesProof) {
+	v.mu.Lock()
+	news := v.sitesProof != p
+	v.sitesProof = p
+	v.mu.Unlock()
+	if news {
+		v.changed()
+	}
+}
+
+// notRunning reports whether the active release waits for nginx to be started, and
+// was not seen since.
+func (v *view) notRunning() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.reload.Result == fleet.ReloadNotRunning && v.proved == 0
 }

@@ -166,6 +166,19 @@ certificates {
 
 # Sites: virtual hosts that "tlsfleet site set" puts into Consul (docs/sites.md).
 sites {
+  # true: a change goes to canaries first. Once they have proved it by handshake and by
+  # asking for a page, all nodes follow; what fails there is halted. The same on all
+  # nodes: one without waves takes every change at once. The two settings below
+  # count on the nodes that may lead.
+  #waves = false
+
+  # How many nodes are canaries: a number, or a percentage of those in service.
+  #canary = "1"
+
+  # For a canary to serve the change, and as long to prove it. Then another one
+  # takes its place.
+  #prove_within = "2m"
+
   # Files that sites name: snippets, and CA files for client certificates. Keep
   # them the same on all nodes; a change is followed at once.
   #snippets_dir = "/etc/tlsfleet/snippets"

@@ -135,8 +135,11 @@ type Certificates struct {
 
 // Sites is where the operator's part of virtual hosts is.
 type Sites struct {
-	TemplatesDir string // templates that take the place of tlsfleet's own
-	SnippetsDir  string // files that sites name
+	Waves        bool          // a change is proved by canaries first; off: this node takes it as it is set
+	Canary       fleet.Share   // of the nodes in service that are
+	ProveWithin  time.Duration // for canaries to serve a change, and as long to prove it
+	TemplatesDir string        // templates that take the place of tlsfleet's own
+	SnippetsDir  string        // files that sites name
 }
 
 // Reload is the pace of nginx reloads.
@@ -196,8 +199,11 @@ func Default() Config {
 			KeepReplaced:   time.Minute,
 			OnDemandMiB:    256,
 		},
-		Sites: Sites{TemplatesDir: "/etc/tlsfleet/templates", SnippetsDir: "/etc/tlsfleet/snippets"},
-		ACME:  ACME{HTTP01: HTTP01Stateless, ChallengeAddress: "127.0.0.1:9182", Parallel: 32, Preflight: true, HTTPPort: 80},
+		Sites: Sites{
+			Canary: fleet.Share{Nodes: 1}, ProveWithin: 2 * time.Minute,
+			TemplatesDir: "/etc/tlsfleet/templates", SnippetsDir: "/etc/tlsfleet/snippets",
+		},
+		ACME: ACME{HTTP01: HTTP01Stateless, ChallengeAddress: "127.0.0.1:9182", Parallel: 32, Preflight: true, HTTPPort: 80},
 		Reload: Reload{
 			Splay:       5 * time.Second,
 			Quiet:       500 * time.Millisecond,

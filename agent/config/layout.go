@@ -29,6 +29,9 @@ func layout(c *Config) []block {
 		{"ticket", ticketLayout(&c.Ticket)},
 		{"certificates", certificatesLayout(&c.Certificates)},
 		{"sites", []attribute{
+			flag("waves", &c.Sites.Waves),
+			share("canary", &c.Sites.Canary),
+			span("prove_within", &c.Sites.ProveWithin, time.Second, day),
 			required("templates_dir", &c.Sites.TemplatesDir, isPath),
 			required("snippets_dir", &c.Sites.SnippetsDir, isNginxPath),
 		}},

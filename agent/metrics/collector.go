@@ -39,6 +39,8 @@ var (
 	archivePending = gauge("archive_pending_objects", "Objects known to wait for their copy in an archive, as the leader sees it.", "archive")
 	ordersLeft     = gauge("ca_orders_left", "New orders that the CA's limit allows now, as the leader sees it; none if it has no limit.", "ca")
 	archiveLag     = gauge("archive_lag_seconds", "For how long a change has not been copied to an archive, as the leader sees it; 0 if all is copied.", "archive")
+	sites          = gauge("sites_epoch", "Epoch of the sites that nginx serves; 0: none.")
+	wave           = gauge("sites_wave_epoch", "Epoch of the sites that is on its way to the nodes, or was last, by how far it is, as the leader sees it.", "state")
 	held           = gauge("ca_held_until_timestamp_seconds", "Until when no order is placed because the CA has said so.", "ca")
 )
 
@@ -58,6 +60,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	s.problems(f.Report.Problems)
 	s.certificates(f)
+	s.put(sites, float64(f.Report.Sites))
 	s.leading(f.Leading)
 }
 
@@ -126,6 +129,9 @@ func (s sender) leading(l *Leading) {
 	for _, a := range l.Archives {
 		s.put(archiveLag, a.Lag.Seconds(), a.Name)
 		s.put(archivePending, float64(a.Pending), a.Name)
+	}
+	if l.Wave.Epoch > 0 {
+		s.put(wave, float64(l.Wave.Epoch), l.Wave.State)
 	}
 	for _, b := range l.Budgets {
 		if b.Left >= 0 {

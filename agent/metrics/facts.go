@@ -45,6 +45,13 @@ type Leading struct {
 	Issuance map[string]int // certificates obtained by ACME, by state
 	Budgets  []Budget
 	Archives []Archive
+	Wave     Wave
+}
+
+// Wave is how far a version of the sites has come.
+type Wave struct {
+	Epoch uint64 // 0: there are none
+	State string
 }
 
 // Archive is a copy of the fleet outside Consul.

@@ -20,7 +20,7 @@ var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 func full() metrics.Facts {
 	return metrics.Facts{
 		Report: fleet.Report{
-			Version: "1.0", NginxVersion: "1.22.1", Mode: fleet.ModeRing, Seen: 7, Applied: 6, Proved: 5, Release: 9, Inventory: 11, Names: 3,
+			Version: "1.0", NginxVersion: "1.22.1", Mode: fleet.ModeRing, Seen: 7, Applied: 6, Proved: 5, Release: 9, Inventory: 11, Names: 3, Sites: 2,
 			Reload:   fleet.Reload{At: noon, Result: fleet.ReloadOK},
 			Problems: []fleet.Problem{{Code: "a", Severity: fleet.Alarm}, {Code: "a", Severity: fleet.Alarm, Message: "again"}, {Code: "b", Severity: fleet.Warning}},
 		},
@@ -30,7 +30,7 @@ func full() metrics.Facts {
 			Pending: 1, Expiring: map[string]int{"7d": 2}, Soonest: []metrics.Expiry{{Name: "a.test", NotAfter: noon}},
 		},
 		Leading: &metrics.Leading{
-			Serving: 3, Proved: 2, Alive: 1, Issuance: map[string]int{"parked": 4},
+			Serving: 3, Proved: 2, Alive: 1, Issuance: map[string]int{"parked": 4}, Wave: metrics.Wave{Epoch: 7, State: "halted"},
 			Budgets:  []metrics.Budget{{CA: "le", Left: 12.5, Held: noon}, {CA: "free", Left: -1}},
 			Archives: []metrics.Archive{{Name: "disk", Lag: 90 * time.Second, Pending: 8}, {Name: "bucket"}},
 		},
@@ -70,7 +70,7 @@ func TestScrapeHasEveryFact(t *testing.T) {
 		`tlsfleet_certificates_expiring{within="14d"} 0`, `tlsfleet_certificates_expiring{within="30d"} 0`,
 		`tlsfleet_certificate_not_after_timestamp_seconds{name="a.test"} 1.7935344e+09`,
 		`tlsfleet_leader 1`, `tlsfleet_nodes{state="in_service"} 3`, `tlsfleet_nodes{state="proved"} 2`, `tlsfleet_nodes{state="alive"} 1`,
-		`tlsfleet_issuance_certificates{state="parked"} 4`,
+		`tlsfleet_issuance_certificates{state="parked"} 4`, `tlsfleet_sites_wave_epoch{state="halted"} 7`, `tlsfleet_sites_epoch 2`,
 		`tlsfleet_ca_orders_left{ca="le"} 12.5`, `tlsfleet_ca_held_until_timestamp_seconds{ca="le"} 1.7935344e+09`,
 		`tlsfleet_archive_lag_seconds{archive="bucket"} 0`, `tlsfleet_archive_lag_seconds{archive="disk"} 90`,
 		`tlsfleet_archive_pending_objects{archive="bucket"} 0`, `tlsfleet_archive_pending_objects{archive="disk"} 8`,

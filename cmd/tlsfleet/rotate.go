@@ -35,8 +35,8 @@ func rotateCommand() *cli.Command {
 
 func rotate(c *cli.Context) error {
 	q := agent.RotateRequest{By: operator(), Emergency: c.Bool("emergency"), Wait: c.Bool("wait")}
-	if c.Duration("timeout") <= 0 {
-		return usageError{fmt.Errorf("--timeout %s is not a time to wait", c.Duration("timeout")), "give a positive duration such as 5m"}
+	if err := checkTimeout(c); err != nil {
+		return err
 	}
 	if file := c.String("key-file"); file != "" {
 		if q.Emergency {
@@ -62,6 +62,13 @@ func rotate(c *cli.Context) error {
 		return explainRotate(err)
 	}
 	return printRotated(c, ring, q)
+}
+
+func checkTimeout(c *cli.Context) error {
+	if c.Duration("timeout") <= 0 {
+		return usageError{fmt.Errorf("--timeout %s is not a time to wait", c.Duration("timeout")), "give a positive duration such as 5m"}
+	}
+	return nil
 }
 
 func readKey(file string, stdin io.Reader) (fleet.Secret, error) {

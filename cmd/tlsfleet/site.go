@@ -16,7 +16,7 @@ import (
 func siteCommand() *cli.Command {
 	return &cli.Command{
 		Name: "site", Usage: "the virtual hosts that are described in Consul", Action: group, HideHelpCommand: true, OnUsageError: badUsage,
-		Subcommands: []*cli.Command{siteSetCommand(), siteListCommand(), siteShowCommand(), siteDiffCommand(), siteRemoveCommand()},
+		Subcommands: []*cli.Command{siteSetCommand(), siteListCommand(), siteShowCommand(), siteDiffCommand(), siteRemoveCommand(), siteRetryCommand()},
 	}
 }
 
@@ -53,6 +53,12 @@ func explainSite(err error) error {
 		return usageError{err, "nothing was done"}
 	case errors.Is(err, agent.ErrUnknownSite):
 		return hinted{err, "`tlsfleet site list` shows all; nothing was done"}
+	case errors.Is(err, agent.ErrNoSites):
+		return hinted{err, "`tlsfleet site set FILE` makes the first one"}
+	case errors.Is(err, agent.ErrHalted):
+		return hinted{err, "mend the site and set it again; `tlsfleet site retry` tries the same once more, with --now on every node at once"}
+	case errors.Is(err, agent.ErrUnserved):
+		return hinted{err, "the sites are set; `tlsfleet status` shows how far they are"}
 	case errors.Is(err, site.ErrHead):
 		return hinted{err, fmt.Sprintf("a fleet has at most %d sites", site.MaxSites)}
 	case errors.Is(err, store.ErrDenied):

@@ -12,13 +12,16 @@ import (
 func siteRemoveCommand() *cli.Command {
 	return withArguments(leaf("remove", "take sites out of the fleet",
 		"Takes sites out of the fleet: all, or none if one is not known. Certificates and services stay. Asks first;\nwithout a terminal --yes is needed.",
-		[]cli.Flag{configFlag(), formatFlag(), &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}},
+		append([]cli.Flag{configFlag(), formatFlag(), &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}}, waveFlags()...),
 		siteRemove), "ID...", 1, int(^uint(0)>>1))
 }
 
 func siteRemove(c *cli.Context) error {
 	if !c.Bool("yes") && !isTerminalInput(c.App.Reader) {
 		return usageError{errors.New("site remove needs --yes where nobody can be asked"), "stdin is not a terminal"}
+	}
+	if err := checkTimeout(c); err != nil {
+		return err
 	}
 	con, _, err := console(c)
 	if err != nil {
@@ -34,11 +37,11 @@ func siteRemove(c *cli.Context) error {
 			return err
 		}
 	}
-	done, err := con.RemoveSites(c.Context, ids)
+	done, err := con.RemoveSites(c.Context, ids, c.Bool("now"))
 	if err != nil {
 		return explainSite(err)
 	}
-	return printSitesEdited(c, done)
+	return sitesEdited(c, con, done)
 }
 
 // confirmSites shows what would be removed and asks.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/tlsfleet/tlsfleet/agent"
 	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
@@ -15,8 +16,9 @@ func siteSetCommand() *cli.Command {
 		"Reads sites from a file, in HCL or JSON, several if there are several, checks them and puts them into\n"+
 			"Consul. A site that is there is replaced as a whole; settings that the file does not have get their\n"+
 			"defaults. Sites that are not in the file stay as they are. All are set, or none if one has a mistake or\n"+
-			"clashes with another: every mistake is named with its line. Nothing is written for a site that is the same.",
-		[]cli.Flag{configFlag(), formatFlag()}, siteSet), "FILE", 1, 1)
+			"clashes with another: every mistake is named with its line. Nothing is written for a site that is the same.\n"+
+			"With waves a canary serves the change first; once it has proved it, all nodes do.",
+		append([]cli.Flag{configFlag(), formatFlag()}, waveFlags()...), siteSet), "FILE", 1, 1)
 }
 
 func siteSet(c *cli.Context) error {
@@ -24,20 +26,35 @@ func siteSet(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkTimeout(c); err != nil {
+		return err
+	}
 	con, _, err := console(c)
 	if err != nil {
 		return err
 	}
-	done, err := con.SetSites(c.Context, sites)
+	done, err := con.SetSites(c.Context, sites, c.Bool("now"))
 	if err != nil && len(done.Added)+len(done.Changed) == 0 {
 		return explainSite(err)
 	}
-	return cmp.Or(printSitesEdited(c, done), explainSite(err))
+	if err != nil {
+		return cmp.Or(printSitesEdited(c, done, nil), explainSite(err))
+	}
+	return sitesEdited(c, con, done)
 }
 
-func printSitesEdited(c *cli.Context, done store.SitesEdited) error {
+// sitesEdited waits if that is wanted, and prints.
+func sitesEdited(c *cli.Context, con *agent.Console, done store.SitesEdited) error {
+	served, waited := awaitSites(c, con, done.Epoch)
+	return cmp.Or(printSitesEdited(c, done, served), explainSite(waited))
+}
+
+func printSitesEdited(c *cli.Context, done store.SitesEdited, served *bool) error {
 	if c.String("format") == "json" {
-		return printJSON(c.App.Writer, done)
+		return printJSON(c.App.Writer, struct {
+			store.SitesEdited
+			Served *bool `json:"served,omitempty"` // by every node in service
+		}{done, served})
 	}
 	var lines []string
 	for _, part := range []struct {
@@ -50,5 +67,9 @@ func printSitesEdited(c *cli.Context, done store.SitesEdited) error {
 			lines = append(lines, part.what+": "+strings.Join(part.ids, " "))
 		}
 	}
-	return printLines(c.App.Writer, append(lines, fmt.Sprintf("sites epoch %d", done.Epoch))...)
+	lines = append(lines, fmt.Sprintf("sites epoch %d", done.Epoch))
+	if served != nil && *served {
+		lines = append(lines, "served by every node in service")
+	}
+	return printLines(c.App.Writer, lines...)
 }

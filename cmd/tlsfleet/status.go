@@ -15,7 +15,7 @@ import (
 
 func statusCommand() *cli.Command {
 	return leaf("status", "show the nodes and what they have proved",
-		"Reads the whole fleet from Consul: each node with the ring epoch it applied and proved, its last\nreload and its problems, and the leader.",
+		"Reads the whole fleet from Consul: each node with the ring epoch it applied and proved, its last\nreload and its problems, and the leader; how far the sites are, and who reloads now.",
 		[]cli.Flag{configFlag(), formatFlag()}, showStatus)
 }
 
@@ -57,6 +57,14 @@ func headline(s agent.FleetStatus, now time.Time) []string {
 	if s.Inventory > 0 {
 		lines = append(lines, fmt.Sprintf("inventory epoch %d, %d names, followed by %d of %d nodes", s.Inventory, s.Names, following(s), len(s.Nodes)))
 	}
+	if v := s.Sites; v != nil && v.Error != "" {
+		lines = append(lines, "sites: "+plainText(v.Error))
+	} else if v != nil {
+		lines = append(lines, "sites "+plainText(v.Text()))
+	}
+	if v := s.Slots; v != nil && len(v.Holders) > 0 {
+		lines = append(lines, "reloading now: "+strings.Join(v.Holders, " ")+ofSlots(v.Slots))
+	}
 	if offered, resumed := resumptions(s); offered > 0 {
 		lines = append(lines, fmt.Sprintf("%d of %d tickets resumed at another node", resumed, offered))
 	}
@@ -67,6 +75,14 @@ func headline(s agent.FleetStatus, now time.Time) []string {
 		lines = append(lines, "ring: "+s.RingErr)
 	}
 	return append(lines, "")
+}
+
+// ofSlots is how many may reload at once.
+func ofSlots(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return ", in " + count(n, "slot")
 }
 
 // following counts the nodes that have all certificates of the inventory.
@@ -92,18 +108,18 @@ func resumptions(s agent.FleetStatus) (offered, resumed int) {
 }
 
 func nodeTable(w io.Writer, s agent.FleetStatus, now time.Time) {
-	t := newTable(w, "NODE", "ROLE", "STATE", "APPLIED", "PROVED", "RELEASE", "CERTS", "LAST RELOAD", "NGINX", "REPORT")
+	t := newTable(w, "NODE", "ROLE", "STATE", "APPLIED", "PROVED", "RELEASE", "CERTS", "SITES", "LAST RELOAD", "NGINX", "REPORT")
 	for _, n := range s.Nodes {
 		role := "follower"
 		if n.Leader {
 			role = "leader"
 		}
 		if n.Report == nil {
-			t.AppendRow(table.Row{n.Node, "-", state(n), "-", "-", "-", "-", "-", "-", "none"})
+			t.AppendRow(table.Row{n.Node, "-", state(n), "-", "-", "-", "-", "-", "-", "-", "none"})
 			continue
 		}
 		r := n.Report
-		t.AppendRow(table.Row{n.Node, role, state(n), r.Applied, r.Proved, r.Release, r.Names, reload(r.Reload, now), r.NginxVersion, ago(r.At, now)})
+		t.AppendRow(table.Row{n.Node, role, state(n), r.Applied, r.Proved, r.Release, r.Names, r.Sites, reload(r.Reload, now), r.NginxVersion, ago(r.At, now)})
 	}
 	t.Render()
 }

@@ -1,0 +1,175 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/store"
+	"github.com/tlsfleet/tlsfleet/handlers"
+)
+
+// How a wait for sites can end.
+var (
+	// ErrHalted means that canaries could not serve the sites: no other node does.
+	ErrHalted = errors.New("the sites are halted")
+	// ErrUnserved means that not every node has served the sites in time.
+	ErrUnserved = errors.New("not every node serves the sites")
+	// ErrNoSites means that the fleet has none.
+	ErrNoSites = errors.New("the fleet has no sites")
+)
+
+// SitesState is how far the sites are.
+type SitesState struct {
+	Epoch   uint64         `json:"epoch"`             // as operators want them
+	Waves   bool           `json:"waves,omitempty"`   // there are nodes that have waves
+	Wave    *handlers.Wave `json:"wave,omitempty"`    // nil: there is none, or the leader has not seen the sites
+	Served  int            `json:"served"`            // nodes in service that serve what they have to
+	Waiting []string       `json:"waiting,omitempty"` // the others
+	Error   string         `json:"error,omitempty"`   // why it cannot be told
+}
+
+// Text is the state for a person.
+func (s SitesState) Text() string {
+	w, epoch := s.Wave, s.Epoch
+	switch {
+	case !s.Waves:
+	case w == nil || w.Epoch < s.Epoch:
+		return fmt.Sprintf("epoch %d: waiting for the leader", s.Epoch)
+	case w.State == handlers.WaveCanary && len(w.Canaries) == 0:
+		return fmt.Sprintf("epoch %d: waiting for a node that can try it", w.Epoch)
+	case w.State == handlers.WaveCanary:
+		return fmt.Sprintf("epoch %d: to be served by %s first", w.Epoch, strings.Join(w.Canaries, " "))
+	case w.State == handlers.WaveProving:
+		return fmt.Sprintf("epoch %d: to be proved by %s", w.Epoch, strings.Join(w.Canaries, " "))
+	case w.State == handlers.WaveHalted:
+		return haltedText(*w)
+	default:
+		epoch = w.Epoch
+	}
+	text := fmt.Sprintf("epoch %d: served by %d of %d nodes", epoch, s.Served, s.Served+len(s.Waiting))
+	if len(s.Waiting) > 0 {
+		text += ", waiting for " + strings.Join(s.Waiting, " ")
+	}
+	return text
+}
+
+// sitesState takes a look; nil: the fleet has no sites.
+func (c *Console) sitesState(ctx context.Context, nodes []fleet.Node, reports []fleet.Report) (*SitesState, error) {
+	head, err := c.store.SiteHead(ctx)
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	s := &SitesState{Epoch: head.Head.Epoch, Waves: slices.ContainsFunc(reports, func(r fleet.Report) bool { return r.Waves })}
+	var w handlers.Wave
+	if s.Waves {
+		rec, err := c.store.Wave(ctx)
+		if err != nil && !errors.Is(err, store.ErrMissing) {
+			return nil, err
+		}
+		if err == nil {
+			w, s.Wave = rec.Wave, &rec.Wave
+		}
+	}
+	for _, n := range nodes {
+		if !n.InService() {
+			continue
+		}
+		serves := slices.ContainsFunc(reports, func(r fleet.Report) bool {
+			if r.Waves {
+				return r.Node == n.Name && w.Epoch > 0 && r.Sites == w.MayApply(n.Name)
+			}
+			return r.Node == n.Name && r.Sites == s.Epoch
+		})
+		if serves {
+			s.Served++
+		} else {
+			s.Waiting = append(s.Waiting, n.Name)
+		}
+	}
+	return s, nil
+}
+
+// done reports whether every node serves the sites of an epoch, or of a newer
+// one. The error wraps ErrHalted.
+func (s SitesState) done(epoch uint64) (bool, error) {
+	switch w := s.Wave; {
+	case s.Epoch < epoch:
+		return false, nil
+	case !s.Waves:
+		return s.Served > 0 && len(s.Waiting) == 0, nil
+	case w == nil || w.Epoch < epoch:
+		return false, nil
+	case w.State == handlers.WaveHalted:
+		return false, fmt.Errorf("%w: %s", ErrHalted, haltedText(*w))
+	default:
+		return w.State == handlers.WaveRolled && s.Served > 0 && len(s.Waiting) == 0, nil
+	}
+}
+
+// AwaitSites waits until every node in service serves the sites of this epoch,
+// or of a newer one. The error wraps ErrHalted, which names the reason, or
+// ErrUnserved.
+func (c *Console) AwaitSites(ctx context.Context, epoch uint64, told func(SitesState)) error {
+	last := errors.New("no answer of Consul")
+	n := c.listen(ctx)
+	defer n.stop()
+	for {
+		s, err := c.lookSites(ctx)
+		switch {
+		case err != nil:
+			if ctx.Err() == nil {
+				last = err
+			}
+		case s == nil:
+			return ErrNoSites
+		default:
+			told(*s)
+			last = errors.New(s.Text())
+			if all, err := s.done(epoch); all || err != nil {
+				return err
+			}
+		}
+		if !n.pause(ctx) {
+			return fmt.Errorf("%w: %w", ErrUnserved, last)
+		}
+	}
+}
+
+func (c *Console) lookSites(ctx context.Context) (*SitesState, error) {
+	reports, _, err := c.store.Reports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := c.store.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.sitesState(ctx, nodes, reports)
+}
+
+// RetrySites has the sites as they are go to the nodes once more, to all at once
+// or canaries first, and returns their new epoch. ErrNoSites if there are none.
+func (c *Console) RetrySites(ctx context.Context, now bool) (uint64, error) {
+	epoch, err := c.store.AgainSites(ctx, now)
+	if errors.Is(err, store.ErrMissing) {
+		err = fmt.Errorf("%w: %w", ErrNoSites, err)
+	}
+	return epoch, err
+}
+
+// hurry takes sites that are as they should be to all nodes, if they are not there.
+func (c *Console) hurry(ctx context.Context, done *store.SitesEdited) error {
+	rec, err := c.store.Wave(ctx)
+	if err != nil {
+		return ignoreMissing(err) // there are no waves
+	}
+	if rec.Wave.Epoch >= done.Epoch && rec.Wave.State == handlers.WaveRolled {
+		return nil
+	}
+	done.Epoch, err = c.store.AgainSites(ctx, true)
+	return err
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tlsfleet/tlsfleet/agent"
+)
+
+// waveFlags are those of commands that change what nodes serve.
+func waveFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "now", Usage: "on every node at once, without a canary"},
+		&cli.BoolFlag{Name: "wait", Usage: "wait until every node serves the result, or it is halted"},
+		&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "how long to wait"},
+	}
+}
+
+// awaitSites waits if the command line wants that, and tells what came of it;
+// nil: nobody has waited.
+func awaitSites(c *cli.Context, con *agent.Console, epoch uint64) (*bool, error) {
+	if !c.Bool("wait") || epoch == 0 {
+		return nil, nil //nolint:nilnil // not waited
+	}
+	live := newProgress(c.App.ErrWriter)
+	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
+	defer cancel()
+	err := con.AwaitSites(ctx, epoch, func(s agent.SitesState) { live.line("sites " + plainText(s.Text())) })
+	live.end()
+	served := err == nil
+	return &served, err
+}
+
+func siteRetryCommand() *cli.Command {
+	return leaf("retry", "take the sites as they are to the nodes once more",
+		"Has the nodes, with waves a canary first, try the sites as they are in Consul once more: after a halt whose cause is\n"+
+			"gone, or after Consul was put back from a snapshot. With --now every node serves them at once.",
+		append([]cli.Flag{configFlag(), formatFlag()}, waveFlags()...), siteRetry)
+}
+
+func siteRetry(c *cli.Context) error {
+	if err := checkTimeout(c); err != nil {
+		return err
+	}
+	con, _, err := console(c)
+	if err != nil {
+		return err
+	}
+	epoch, err := con.RetrySites(c.Context, c.Bool("now"))
+	if err != nil {
+		return explainSite(err)
+	}
+	served, waited := awaitSites(c, con, epoch)
+	return cmp.Or(printRetried(c, epoch, served), explainSite(waited))
+}
+
+func printRetried(c *cli.Context, epoch uint64, served *bool) error {
+	if c.String("format") == "json" {
+		return printJSON(c.App.Writer, struct {
+			Epoch  uint64 `json:"epoch"`
+			Served *bool  `json:"served,omitempty"`
+		}{epoch, served})
+	}
+	lines := []string{fmt.Sprintf("sites epoch %d", epoch)}
+	if served != nil && *served {
+		lines = append(lines, "served by every node in service")
+	}
+	return printLines(c.App.Writer, lines...)
+}
