@@ -28,23 +28,8 @@ type keyringFleet struct {
 
 func newKeyringFleet(t *testing.T) *keyringFleet {
 	t.Helper()
-	files := t.TempDir()
-	file := func(i int) string { return filepath.Join(files, fmt.Sprintf("node%d", i+1)) }
-	f := NewFleet(t, FleetOptions{
-		Idle: true,
-		Node: func(i int) Settings { return Settings{"keyring_file": file(i)} },
-		Settings: Settings{
-			`archive "disk".directory`: filepath.Join(t.TempDir(), "disk"),
-		},
-	})
-	for _, n := range f.Nodes {
-		f.give(t, f.keyring, n)
-		n.Settings["certificates.listen"] = n.Settings["nginx.default_servers"]
-		n.Settings["acme.http_listen"] = []string{net.JoinHostPort(n.Nginx.Address, strconv.Itoa(testkit.FreePort(t, n.Nginx.Address)))}
-		n.WriteConfig(t)
-		n.Nginx.Start(t)
-		n.StartAgent(t)
-	}
+	f := idleKeyringFleet(t, FleetOptions{Settings: Settings{`archive "disk".directory`: filepath.Join(t.TempDir(), "disk")}})
+	f.startAll(t)
 	f.AwaitProved(t, 1)
 	k := &keyringFleet{Fleet: f, ca: newCA(t)}
 	k.served = k.ca.Issue(t, 90, "shop.test")
@@ -55,6 +40,33 @@ func newKeyringFleet(t *testing.T) *keyringFleet {
 		n.AwaitSites(t, 1)
 	}
 	return k
+}
+
+// idleKeyringFleet is a fleet that does not run yet, whose nodes have keyring files
+// of their own and sockets for sites.
+func idleKeyringFleet(t *testing.T, o FleetOptions) *Fleet {
+	t.Helper()
+	files := t.TempDir()
+	o.Idle, o.Node = true, func(i int) Settings {
+		return Settings{"keyring_file": filepath.Join(files, fmt.Sprintf("node%d", i+1))}
+	}
+	f := NewFleet(t, o)
+	for _, n := range f.Nodes {
+		f.give(t, f.keyring, n)
+		n.Settings["certificates.listen"] = n.Settings["nginx.default_servers"]
+		n.Settings["acme.http_listen"] = []string{net.JoinHostPort(n.Nginx.Address, strconv.Itoa(testkit.FreePort(t, n.Nginx.Address)))}
+		n.WriteConfig(t)
+	}
+	return f
+}
+
+// startAll starts nginx and the agent of each node.
+func (f *Fleet) startAll(t *testing.T) {
+	t.Helper()
+	for _, n := range f.Nodes {
+		n.Nginx.Start(t)
+		n.StartAgent(t)
+	}
 }
 
 // give copies a keyring file to a node, as an operator does.
