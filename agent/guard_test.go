@@ -38,6 +38,7 @@ func guarding(t *testing.T, served map[string]fleet.Hash) (g *guard, state strin
 	g = &guard{
 		log: hclog.NewNullLogger(), renderer: r, fixed: map[string]uint64{}, bundles: map[fleet.Hash]bool{}, room: watchBundles,
 		certs: &suspects{wake: newWake(), turned: newWake()}, release: &releaseSuspect{wake: newWake()},
+		edits: &edits{log: hclog.NewNullLogger(), problems: newProblems(func() {})},
 	}
 	g.served = &certsOf(served).served
 	g.dirty.wake = newWake()
