@@ -158,6 +158,9 @@ func TestFileIsReadBackWholeOrNotAtAll(t *testing.T) {
 	if err := w.Finish(); err != nil {
 		t.Fatal(err)
 	}
+	if n := bytes.Count(file.Bytes(), []byte("the bundles/a")); n != 1 {
+		t.Errorf("the file has an object %d times, want it once", n)
+	}
 	f, err := archive.ReadFile(bytes.NewReader(file.Bytes()))
 	if err != nil || len(f) != 2 || string(f["manifest"]) != "the manifest" {
 		t.Fatalf("ReadFile() = %q, %v, want both objects", f, err)
@@ -191,6 +194,13 @@ func TestFileTakesObjectsOnly(t *testing.T) {
 		if f, err := archive.ReadFile(&file); err == nil {
 			t.Errorf("%s: ReadFile() = %d objects, want an error", name, len(f))
 		}
+	}
+	var empty bytes.Buffer
+	if err := archive.NewWriter(&empty).Finish(); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := archive.ReadFile(&empty); err == nil {
+		t.Errorf("ReadFile() of a file without objects = %v, want an error", f)
 	}
 	w := archive.NewWriter(io.Discard)
 	if err := w.Put(t.Context(), "../x", nil); !errors.Is(err, archive.ErrName) {

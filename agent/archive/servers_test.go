@@ -2,6 +2,8 @@ package archive_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,6 +27,9 @@ func TestPostgres(t *testing.T) {
 	s := testkit.Postgres(t)
 	behave(t, postgres(t, s.DSN, "edge"))
 	behave(t, postgres(t, s.DSN, "other")) // which sees nothing of the first
+	if err := postgres(t, s.DSN, "other").Delete(t.Context(), "manifest"); err != nil {
+		t.Fatal(err)
+	}
 	s.Stop(t)
 	a := postgres(t, s.DSN, "edge")
 	if _, err := a.Get(t.Context(), "manifest"); err == nil || errors.Is(err, archive.ErrMissing) {
@@ -66,6 +71,9 @@ func TestS3(t *testing.T) {
 	t.Parallel()
 	s := testkit.S3(t)
 	behave(t, s3(t, s, s.Bucket, s.Secret))
+	if _, err := os.Stat(filepath.Join(s.Folder, "tlsfleet", "edge", "manifest")); err != nil {
+		t.Errorf("the manifest is not below the prefix: %v", err)
+	}
 	for name, a := range map[string]archive.Archive{
 		"another bucket": s3(t, s, "not-there", s.Secret), "a wrong secret": s3(t, s, s.Bucket, "wrong-secret"),
 	} {
