@@ -112,10 +112,10 @@ func (s *S3Server) Start(tb TB) {
 	})
 }
 
-// Stop ends it; its objects stay.
+// Stop ends it at once, whoever is connected; its objects stay.
 func (s *S3Server) Stop(tb TB) {
 	tb.Helper()
-	if err := s.p.stop(syscall.SIGTERM, s3Stop); err != nil {
+	if err := s.p.kill(); err != nil {
 		tb.Fatalf("%v", err)
 	}
 }
