@@ -71,7 +71,7 @@ $(LINT):
 .PHONY: test
 test: deps deps-packages build $(CONSUL) $(PEBBLE) $(CHALLTESTSRV) $(VERSITYGW) $(TEMPLATE) $(NFPM) ## run all tests of both modules on real Consul and nginx
 	rc=0; go test -race -timeout $(TIMEOUT) ./... || rc=$$?; \
-	cd e2e; go test -race -timeout $(TIMEOUT) ./... || rc=$$?; exit $$rc
+	cd e2e; go test -race -p 1 -timeout $(TIMEOUT) ./... || rc=$$?; exit $$rc
 
 .PHONY: deps-packages
 deps-packages: ## install zsh, fish, lintian, rpm, rpmlint and systemd by apt, if they are missing
