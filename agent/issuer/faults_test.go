@@ -201,6 +201,7 @@ func TestAReplacementThatIsRefusedIsOrderedPlainly(t *testing.T) {
 	for name, rule := range map[string]testkit.Rule{
 		"unknown":        {},
 		"other account":  {Path: "/order-plz", Times: 1, Fault: problem(403, "unauthorized")},
+		"not looked up":  {Path: "/order-plz", Times: 1, Fault: problem(500, "serverInternal")},
 		"replaced twice": {Path: "/order-plz", Times: 1, Fault: problem(409, "alreadyReplaced")},
 	} {
 		t.Run(name, func(t *testing.T) {

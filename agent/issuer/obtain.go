@@ -200,11 +200,12 @@ func (c *Client) order(it issuance.Item, replaces string) (acme.ExtendedOrder, e
 }
 
 // replacesRefused reports whether a CA may have refused an order for what it
-// says that it replaces: that was replaced before (RFC 9773, section 7.4), or the
-// CA has no such certificate of this account.
+// says that it replaces: that was replaced before (RFC 9773, section 7.4), the CA
+// has no such certificate of this account, or it fails to look for it, as Pebble
+// does where a serial number begins with a zero byte.
 func replacesRefused(err error) bool {
 	var p *Problem
-	return gone(err) || errors.As(err, &p) && p.Type == "alreadyReplaced"
+	return gone(err) || errors.As(err, &p) && (p.Type == "alreadyReplaced" || p.Type == "serverInternal")
 }
 
 // sameNames reports whether an order is for exactly these names.
