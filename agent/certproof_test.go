@@ -181,3 +181,15 @@ func TestNamesLost(t *testing.T) {
 		t.Errorf("after a start problems are %+v, want one name lost: nothing is known of the other's shard", list)
 	}
 }
+
+// TestANewTrialIsNotPutOff has a name renewed again before what was found out about
+// the renewal before is known.
+func TestANewTrialIsNotPutOff(t *testing.T) {
+	p := &certProver{wake: newWake(), told: newWake(), found: map[string]finding{}, later: map[string]time.Time{}}
+	p.set(map[string]certTrial{"a.test": {Bundle: bundleNo(1)}, "b.test": {Bundle: bundleNo(1)}})
+	p.tell(map[string]finding{"a.test": {bundle: bundleNo(1)}, "b.test": {bundle: bundleNo(1)}})
+	p.set(map[string]certTrial{"a.test": {Bundle: bundleNo(2)}, "b.test": {Bundle: bundleNo(1)}})
+	if due := p.due(time.Now()); len(due) != 1 || due["a.test"].Bundle != bundleNo(2) {
+		t.Errorf("due() = %v, want a.test with its new bundle, and b.test later", due)
+	}
+}

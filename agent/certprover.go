@@ -61,11 +61,15 @@ type certProver struct {
 	later    map[string]time.Time // when to look again
 }
 
-// set gives the trials to look at.
+// set gives the trials to look at. What was found out about another bundle of a
+// name puts no look at this one off.
 func (p *certProver) set(trials map[string]certTrial) {
 	p.mu.Lock()
+	maps.DeleteFunc(p.later, func(name string, _ time.Time) bool {
+		t, on := trials[name]
+		return !on || t.Bundle != p.trials[name].Bundle
+	})
 	p.trials = maps.Clone(trials)
-	maps.DeleteFunc(p.later, func(name string, _ time.Time) bool { _, on := trials[name]; return !on })
 	p.mu.Unlock()
 	p.wake.give()
 }
