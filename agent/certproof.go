@@ -35,7 +35,10 @@ func (f *certFollower) try(ctx context.Context, flips, before map[string]fleet.H
 			f.ledger.end(name)
 			continue // it was served before
 		}
-		t := certTrial{Bundle: flips[name], Back: f.ledger.lastGood(name, before[name]), At: time.Now(), Reload: use.reload || f.ledger.Trials[name].Reload}
+		t := certTrial{Bundle: flips[name], Back: f.ledger.lastGood(name, before[name]), At: time.Now(), Reload: use.reload}
+		if was := f.ledger.Trials[name]; was.Reload && !t.Reload {
+			t.Reload, t.At = true, was.At // the reload that the one before needs, which may have come
+		}
 		if in || t.Back == t.Bundle {
 			t.Back = fleet.Hash{}
 		}

@@ -193,3 +193,15 @@ func TestANewTrialIsNotPutOff(t *testing.T) {
 		t.Errorf("due() = %v, want a.test with its new bundle, and b.test later", due)
 	}
 }
+
+// TestATrialWaitsForTheReloadOfTheOneBefore and for no later one, if it needs none
+// itself.
+func TestATrialWaitsForTheReloadOfTheOneBefore(t *testing.T) {
+	began := time.Now().Add(-time.Minute)
+	f := follows(t)
+	f.ledger.try("a.test", certTrial{Bundle: bundleNo(1), At: began, Reload: true}, false)
+	f.try(t.Context(), map[string]fleet.Hash{"a.test": bundleNo(2)}, map[string]fleet.Hash{"a.test": bundleNo(1)}, certUse{rendered: true})
+	if got := f.ledger.Trials["a.test"]; got.Bundle != bundleNo(2) || !got.Reload || !got.At.Equal(began) {
+		t.Errorf("try() = %+v, want a trial that waits for a reload since %s", got, began)
+	}
+}
