@@ -132,20 +132,27 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	a.follower.answered = newWake()
 	a.answers = newAnswers(a, probs)
 	a.lead.issue.past = func() past { return past{a.answers.known(), v.followed()} }
+	a.wire(probs)
+	return a, nil
+}
+
+// wire has the parts that serve certificates and sites tell each other what has
+// changed.
+func (a *Agent) wire(probs *problems) {
 	serving := &tlsServing{
-		log: o.Log.Named("certs"), cfg: cfg.Certificates, renderer: r, view: v, challenges: a.answers.challenges,
+		log: a.log.Named("certs"), cfg: a.cfg.Certificates, renderer: a.renderer, view: a.view, challenges: a.answers.challenges,
 		served: &a.certs.served, reload: a.follower.asked.ask,
 	}
-	a.gateway = &gateway{log: o.Log.Named("gateway"), renderer: r, served: &a.certs.served, known: &a.certs.known}
-	if cfg.Certificates.Mode == config.CertOnDemand {
-		a.certs.demand = newDemand(a.certs, int64(cfg.Certificates.OnDemandMiB)<<20, o.Log.Named("gateway"))
+	a.gateway = &gateway{log: a.log.Named("gateway"), renderer: a.renderer, served: &a.certs.served, known: &a.certs.known}
+	if a.cfg.Certificates.Mode == config.CertOnDemand {
+		a.certs.demand = newDemand(a.certs, int64(a.cfg.Certificates.OnDemandMiB)<<20, a.log.Named("gateway"))
 		a.gateway.demand = a.certs.demand
 	}
 	a.certs.proof = &certProver{
-		log: o.Log.Named("certs"), renderer: r, prober: &probe.Prober{}, served: &a.certs.served,
+		log: a.log.Named("certs"), renderer: a.renderer, prober: &probe.Prober{}, served: &a.certs.served,
 		wake: newWake(), told: newWake(), found: map[string]finding{}, later: map[string]time.Time{},
 	}
-	a.certs.issuers = &certVerifier{log: o.Log.Named("certs"), renderer: r, served: &a.certs.served, wake: newWake(), told: newWake()}
+	a.certs.issuers = &certVerifier{log: a.log.Named("certs"), renderer: a.renderer, served: &a.certs.served, wake: newWake(), told: newWake()}
 	a.follower.recovered = make(chan struct{})
 	a.sites = newSiteFollower(a, probs, serving)
 	a.follower.refused, a.follower.sites = a.certs.refused.put, a.sites.wanted
@@ -161,7 +168,6 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		return serving.changed(ctx, c)
 	}
 	a.follower.tls, a.follower.challenges, a.follower.asked.wake = serving.servers, a.answers.challenges, newWake()
-	return a, nil
 }
 
 // Close releases the node's folders and the archives.
