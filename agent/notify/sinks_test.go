@@ -3,7 +3,9 @@ package notify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -182,8 +184,11 @@ func TestExecEndsWithWhatItStarted(t *testing.T) {
 	if err := <-done; err == nil {
 		t.Error("Send() to a program that hangs = nil, want an error")
 	}
-	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
-	if err == nil && !strings.Contains(string(status), " Z ") {
-		t.Errorf("what the program started goes on: %s", status)
-	}
+	testkit.Eventually(t, 20*time.Second, "the end of what the program started", func() error {
+		status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+		if errors.Is(err, fs.ErrNotExist) || err == nil && strings.Contains(string(status), " Z ") {
+			return nil
+		}
+		return errors.Join(err, fmt.Errorf("it goes on: %s", status))
+	})
 }

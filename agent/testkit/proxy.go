@@ -123,6 +123,18 @@ func (p *Proxy) Seen(method, path string) int {
 	return n
 }
 
+// Counts is how often each request was seen so far, by "METHOD path", broken
+// ones included.
+func (p *Proxy) Counts() map[string]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	counts := map[string]int{}
+	for _, s := range p.seen {
+		counts[s]++
+	}
+	return counts
+}
+
 // Read counts how often keys of Consul's KV with this start were asked for so
 // far, alone or in a transaction.
 func (p *Proxy) Read(key string) int {
