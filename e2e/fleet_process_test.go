@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
 // Child is a running program, ended with its test. Standard output and error
@@ -78,7 +80,8 @@ func (c *Child) Running() bool {
 	}
 }
 
-// Signal sends sig to the program alone: SIGSTOP freezes it, SIGCONT thaws it.
+// Signal sends sig to the program alone: SIGSTOP freezes it, which has happened
+// when Signal returns, SIGCONT thaws it.
 func (c *Child) Signal(t *testing.T, sig syscall.Signal) {
 	t.Helper()
 	if !c.Running() {
@@ -86,6 +89,9 @@ func (c *Child) Signal(t *testing.T, sig syscall.Signal) {
 	}
 	if err := syscall.Kill(c.PID, sig); err != nil {
 		t.Fatalf("send %s to %s: %v", sig, c.Name, err)
+	}
+	if sig == syscall.SIGSTOP {
+		testkit.Eventually(t, settle, c.Name+" to be frozen", func() error { return testkit.Stopped(c.PID) })
 	}
 }
 

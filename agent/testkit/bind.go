@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	bindReady = 20 * time.Second
-	bindStop  = 5 * time.Second
+	bindReady = 30 * time.Second
+	bindStop  = 20 * time.Second
 	bindUser  = "bind" // of Debian's package
 )
 

@@ -14,8 +14,8 @@ import (
 
 const (
 	loopback    = "127.0.0.1"
-	consulReady = 30 * time.Second
-	consulStop  = 10 * time.Second
+	consulReady = time.Minute
+	consulStop  = 20 * time.Second
 )
 
 // ConsulServer is a Consul server on loopback with a fleet of tests as its
@@ -114,7 +114,7 @@ func (s *ConsulServer) Freeze(tb TB) {
 	tb.Helper()
 	s.with(tb, func(p *process) error { return p.signal(syscall.SIGSTOP) })
 	// The signal is delivered to one thread after the other.
-	Eventually(tb, 5*time.Second, "Consul to be frozen", func() error {
+	Eventually(tb, consulStop, "Consul to be frozen", func() error {
 		var err error
 		s.with(tb, func(p *process) error { err = p.stopped(); return nil })
 		return err

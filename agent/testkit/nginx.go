@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	nginxReady = 10 * time.Second
-	nginxStop  = 10 * time.Second
+	nginxReady = 30 * time.Second
+	nginxStop  = 20 * time.Second
 	nginxTest  = 30 * time.Second
 )
 

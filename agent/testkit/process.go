@@ -75,9 +75,18 @@ func (p *process) signal(sig syscall.Signal) error {
 
 // stopped returns an error while a thread of the process is not stopped.
 func (p *process) stopped() error {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.pid))
+	if err := Stopped(p.pid); err != nil {
+		return fmt.Errorf("look at %s: %w", p.name, err)
+	}
+	return nil
+}
+
+// Stopped returns an error while a thread of a process is not stopped: SIGSTOP
+// comes to one thread after the other.
+func Stopped(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	if err != nil || len(threads) == 0 {
-		return fmt.Errorf("list threads of %s: %d found, %w", p.name, len(threads), err)
+		return fmt.Errorf("list threads of process %d: %d found, %w", pid, len(threads), err)
 	}
 	for _, file := range threads {
 		stat, err := os.ReadFile(file) //nolint:gosec // of /proc
@@ -85,7 +94,7 @@ func (p *process) stopped() error {
 			continue // the thread has ended
 		}
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", p.name, err)
+			return err
 		}
 		// The name in parentheses may hold anything; the state follows it.
 		state := strings.TrimSpace(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
