@@ -154,7 +154,7 @@ func TestKeepReportRepairsItsKey(t *testing.T) {
 func TestKeepReportTakesOverFromKilledAgent(t *testing.T) {
 	w := shared(t)
 	left, _, err := w.client.Session().Create(&api.SessionEntry{
-		TTL: "60s", Behavior: api.SessionBehaviorDelete, LockDelay: time.Millisecond,
+		TTL: "1h", Behavior: api.SessionBehaviorDelete, LockDelay: time.Millisecond,
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -163,12 +163,8 @@ func TestKeepReportTakesOverFromKilledAgent(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("Acquire() = %t, %v", ok, err)
 	}
-	start := time.Now()
 	keep(t, w, "a", report("a", 1))
-	w.await(t, "the report of the new agent", seen("a", 1))
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("taking over took %s, want no wait for the old session", took)
-	}
+	w.await(t, "the report of the new agent, long before the old session ends", seen("a", 1))
 }
 
 // TestKeepReportLeavesAnotherHostsReport has two hosts with one node name.

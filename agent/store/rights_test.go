@@ -42,7 +42,7 @@ func newCourt(t *testing.T) court {
 		}
 	}
 	var err error
-	if c.session, _, err = two.Client(t).Session().Create(&api.SessionEntry{TTL: "60s"}, nil); err != nil {
+	if c.session, _, err = two.Client(t).Session().Create(&api.SessionEntry{TTL: "1h"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if c.own, _, err = c.one.Client(t).Session().Create(&api.SessionEntry{TTL: "600s", LockDelay: time.Millisecond}, nil); err != nil {

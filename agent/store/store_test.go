@@ -17,7 +17,7 @@ import (
 )
 
 // soon is how long a test waits for what takes milliseconds.
-const soon = 20 * time.Second
+const soon = 30 * time.Second
 
 // world is a fleet of its own on a real Consul.
 type world struct {
@@ -111,7 +111,7 @@ func (w world) create(tb testing.TB, epoch uint64) store.RingRecord {
 func (w world) lead(tb testing.TB, node string) string {
 	tb.Helper()
 	s, err := consul.OpenSession(tb.Context(), w.client, consul.SessionOptions{
-		Name: tb.Name(), TTL: 60 * time.Second, Behavior: api.SessionBehaviorRelease,
+		Name: tb.Name(), TTL: time.Hour, Behavior: api.SessionBehaviorRelease,
 	})
 	if err != nil {
 		tb.Fatal(err)
