@@ -114,11 +114,11 @@ func (w *issueWorld) lead(t *testing.T) string {
 func holdLock(t *testing.T, st *store.Store) string {
 	t.Helper()
 	client := st.Client()
-	session, _, err := client.Session().Create(&api.SessionEntry{TTL: "30s", LockDelay: time.Millisecond}, nil)
+	session, _, err := client.Session().Create(&api.SessionEntry{TTL: "1h", LockDelay: time.Millisecond}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, 10*time.Second, "the leader's lock", func() error { // Consul holds it back for a moment
+	testkit.Eventually(t, 30*time.Second, "the leader's lock", func() error { // Consul holds it back for a moment
 		ok, _, err := client.KV().Acquire(&api.KVPair{Key: st.LeaderKey(), Session: session, Value: []byte("test")}, nil)
 		if err == nil && !ok {
 			err = errors.New("it is held")

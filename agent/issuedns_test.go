@@ -29,7 +29,7 @@ func newDNSWorld(t *testing.T, zones map[string]map[string]string) (*issueWorld,
 	for zone, other := range zones {
 		settings := map[string]fleet.Secret{}
 		for _, values := range []map[string]string{{
-			"DNSUPDATE_NAMESERVER": bind.Addr, "DNSUPDATE_TSIG_ALGORITHM": "hmac-sha256.", "DNSUPDATE_DNS_TIMEOUT": "1",
+			"DNSUPDATE_NAMESERVER": bind.Addr, "DNSUPDATE_TSIG_ALGORITHM": "hmac-sha256.", "DNSUPDATE_DNS_TIMEOUT": "10",
 			"DNSUPDATE_TSIG_KEY": bind.KeyName, "DNSUPDATE_TSIG_SECRET": bind.Secret,
 		}, other} {
 			for name, value := range values {
@@ -37,7 +37,7 @@ func newDNSWorld(t *testing.T, zones map[string]map[string]string) (*issueWorld,
 			}
 		}
 		cfg.DNS = append(cfg.DNS, config.DNS{
-			Name: zone, Domains: []string{zone}, Provider: "rfc2136", Settings: settings, Propagation: 5 * time.Second, Nameservers: []string{bind.Addr},
+			Name: zone, Domains: []string{zone}, Provider: "rfc2136", Settings: settings, Propagation: 20 * time.Second, Nameservers: []string{bind.Addr},
 		})
 	}
 	var err error

@@ -81,9 +81,12 @@ func TestChallengesAreInConsulWhileTheCALooks(t *testing.T) {
 	w.depose(t, session)
 	w.leader(t)
 	w.answering(t)
-	if _, err := w.store.Challenge(t.Context(), "old"); !errors.Is(err, store.ErrMissing) {
-		t.Errorf("Challenge() that a former leader left = %v, want %v", err, store.ErrMissing)
-	}
+	testkit.Eventually(t, 30*time.Second, "the end of the challenge that a former leader left", func() error {
+		if _, err := w.store.Challenge(t.Context(), "old"); !errors.Is(err, store.ErrMissing) {
+			return fmt.Errorf("Challenge() = %w, want %w", err, store.ErrMissing)
+		}
+		return nil
+	})
 	if _, err := w.store.Challenge(t.Context(), "new"); err != nil {
 		t.Errorf("Challenge() that was made known just now = %v, want it", err)
 	}

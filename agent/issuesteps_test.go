@@ -162,7 +162,7 @@ func (w *issueWorld) interrupted(t *testing.T, s step, after, frozen bool, name,
 	what := fmt.Sprintf("%s, after %v", s.name, after)
 	select {
 	case <-g.reached:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("%s: the leader does not come so far", what)
 	}
 	if !frozen {

@@ -80,7 +80,7 @@ func (h *host) cutOff(t *testing.T) {
 
 func (h *host) restore(t *testing.T) (agent.Restored, error) {
 	t.Helper()
-	return agent.Restore(t.Context(), h.cfg, 5*time.Second, agent.Options{Log: testkit.Logger(t)})
+	return agent.Restore(t.Context(), h.cfg, 30*time.Second, agent.Options{Log: testkit.Logger(t)})
 }
 
 // boots restores, after which nginx must start.

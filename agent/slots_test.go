@@ -16,7 +16,7 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
-const turnSoon = 20 * time.Second
+const turnSoon = 30 * time.Second
 
 // turns is one node's slots on a real Consul, reached through a proxy.
 type turns struct {
@@ -37,7 +37,7 @@ func newTurns(t *testing.T, name, node string, keyring *seal.Keyring) *turns {
 		t.Fatal(err)
 	}
 	x.slots = &slots{
-		log: testkit.Logger(t), store: st, node: node, ttl: 2 * time.Second, patience: time.Minute, blind: time.Minute,
+		log: testkit.Logger(t), store: st, node: node, ttl: 10 * time.Second, patience: time.Minute, blind: time.Minute,
 		problems: newProblems(func() {}), awaited: x.note,
 	}
 	return x

@@ -45,7 +45,7 @@ func newWaveWorld(t *testing.T, atOnce bool) *waveWorld {
 		rules: handlers.WaveRules{Canaries: fleet.Share{Nodes: 1}, Deadline: time.Minute},
 	}
 	x.followed.Store(true)
-	x.session, _, err = x.client.Session().Create(&api.SessionEntry{TTL: "60s"}, nil)
+	x.session, _, err = x.client.Session().Create(&api.SessionEntry{TTL: "1h"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
