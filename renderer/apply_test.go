@@ -89,7 +89,7 @@ func TestApplyRollsBackWhenReloadFailsSilently(t *testing.T) {
 	taken := listenOn(t)
 	good := read(t, g.nginx.ConfigFile)
 	write(t, g.nginx.ConfigFile, strings.Replace(good, "access_log off;", "access_log off; server { listen "+taken+"; }", 1))
-	g.cfg.VerifyTimeout = time.Second
+	g.cfg.VerifyTimeout = 3 * time.Second
 	o := g.apply(t, ringRelease(newRing(t, 2)))
 	if o.Reload.Result != fleet.ReloadRolledBack || o.Reload.Release != 2 || o.Proved || !slices.Contains(codes(o), CodeReleaseRolledBack) {
 		t.Errorf("Apply() = %+v, want release 2 rolled back", o)

@@ -52,7 +52,7 @@ func testKilledInRollBack(t *testing.T, step string, between func(*testing.T, *r
 	g.sealsWith(t, first.Current.Name())
 	between(t, g)
 
-	g.reopen(t, func(c *Config) { c.VerifyTimeout = 2 * time.Second })
+	g.reopen(t, func(c *Config) { c.VerifyTimeout = 5 * time.Second })
 	if err := g.WriteKeys(first); err != nil {
 		t.Fatalf("WriteKeys() = %v", err)
 	}
@@ -82,7 +82,7 @@ func testKilledInFirstRollBack(t *testing.T, step string) {
 	g.nginx.Start(t)
 	ring := newRing(t, 1)
 	g.killWithTakenPort(t, step, ring)
-	g.reopen(t, func(c *Config) { c.VerifyTimeout = 2 * time.Second })
+	g.reopen(t, func(c *Config) { c.VerifyTimeout = 5 * time.Second })
 	if _, err := g.Recover(t.Context()); err != nil {
 		t.Fatalf("Recover() = %v", err)
 	}

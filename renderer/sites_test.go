@@ -106,7 +106,7 @@ func TestSitesAndKeysGoBackTogether(t *testing.T) {
 	want := read(t, file)
 	taken := listenOn(t)
 	write(t, g.nginx.ConfigFile, strings.Replace(read(t, g.nginx.ConfigFile), "access_log off;", "access_log off; server { listen "+taken+"; }", 1))
-	g.cfg.VerifyTimeout = time.Second
+	g.cfg.VerifyTimeout = 3 * time.Second
 	next := release(hclSite("a", "b.test", "") + hclSite("b", "a.test", ""))
 	next.Ring, next.Sealed, next.Sites.Epoch = newRing(t, 2), []byte("sealed 2"), 2
 	if o := g.apply(t, next); o.Reload.Result != fleet.ReloadRolledBack {

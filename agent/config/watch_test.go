@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	patience = 10 * time.Second
-	silence  = 400 * time.Millisecond // longer than Watch gathers events
+	patience = 30 * time.Second
+	silence  = time.Second // much longer than Watch gathers events
 )
 
 // watched starts Watch on path and returns the calls of changed.

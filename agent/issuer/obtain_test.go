@@ -249,7 +249,7 @@ func TestNothingIsAskedAfterTheLease(t *testing.T) {
 		_, err := c.Obtain(lease, ordered(t, "a.test"), false, Stateless{}, new(note).put)
 		done <- err
 	}()
-	testkit.Eventually(t, 10*time.Second, "the order to be asked for", func() error {
+	testkit.Eventually(t, 30*time.Second, "the order to be asked for", func() error {
 		if proxy.Seen("", "/order-plz") == 0 {
 			return errors.New("not asked")
 		}
@@ -261,7 +261,7 @@ func TestNothingIsAskedAfterTheLease(t *testing.T) {
 		if f, ok := FailureOf(lease, "pebble", err); ok || err == nil {
 			t.Errorf("FailureOf(%v) after the lease = %+v, want no failure: nothing is known", err, f)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("Obtain() goes on after the lease")
 	}
 	proxy.Set()

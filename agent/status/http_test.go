@@ -44,7 +44,7 @@ func web(t *testing.T, cfg HTTPConfig, r fleet.Report) string {
 			t.Errorf("ServeHTTP() = %v, want nil when the context ends", err)
 		}
 	})
-	testkit.Eventually(t, 10*time.Second, "an answer at "+cfg.Address, func() error {
+	testkit.Eventually(t, 30*time.Second, "an answer at "+cfg.Address, func() error {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", cfg.Address)
 		if err != nil {
 			return err
@@ -205,7 +205,7 @@ func TestHTTPRefusesToServeOpen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg.Address = "127.0.0.1:0"
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			if err := ServeHTTP(ctx, cfg, http.NotFoundHandler()); err == nil || errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("ServeHTTP() = %v, want an error at once", err)
