@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // bundleFile is one file of a bundle.
@@ -24,6 +22,7 @@ type bundleFile struct {
 // needs to have its group and mode, all others need: they come from the same
 // process into folders of the same parent. It has one user at a time.
 type maker struct {
+	store folder
 	gid   int
 	needs map[string]need // by the name in the bundle; the bundle itself is ""
 }
@@ -32,25 +31,25 @@ type maker struct {
 // ACLs of the parent decide.
 type need struct{ owner, mode bool }
 
-// file writes a file into a new folder. Mode and group are those that it keeps,
-// from the first byte on, where umask and parent let them.
+// file writes a file into a new folder of the store. Mode and group are those
+// that it keeps, from the first byte on, where umask and parent let them.
 func (m *maker) file(dir string, f bundleFile, sync bool) (err error) {
-	path := filepath.Join(dir, f.name)
+	path := dir + "/" + f.name
 	var fd int
 	err = uninterrupted(func() (err error) {
-		fd, err = unix.Open(path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, uint32(f.perm))
+		fd, err = unix.Openat(m.store.fd, path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, uint32(f.perm))
 		return err
 	})
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: path, Err: err}
+		return &fs.PathError{Op: "open", Path: m.store.in(path), Err: err}
 	}
 	defer func() {
 		if closeErr := unix.Close(fd); err == nil && closeErr != nil {
-			err = &fs.PathError{Op: "close", Path: path, Err: closeErr}
+			err = &fs.PathError{Op: "close", Path: m.store.in(path), Err: closeErr}
 		}
 	}()
 	if err := m.fill(fd, f, sync); err != nil {
-		return &fs.PathError{Op: "write", Path: path, Err: err}
+		return &fs.PathError{Op: "write", Path: m.store.in(path), Err: err}
 	}
 	return nil
 }
@@ -77,20 +76,22 @@ func (m *maker) fill(fd int, f bundleFile, sync bool) error {
 	return uninterrupted(func() error { return unix.Fsync(fd) })
 }
 
-// folder makes a folder that is known by a name in the bundle.
+// folder makes a folder in the store that is known by a name in the bundle.
 func (m *maker) folder(path, name string, perm fs.FileMode) error {
-	if err := uninterrupted(func() error { return unix.Mkdir(path, uint32(perm)) }); err != nil {
-		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
+	if err := uninterrupted(func() error { return unix.Mkdirat(m.store.fd, path, uint32(perm)) }); err != nil {
+		return &fs.PathError{Op: "mkdir", Path: m.store.in(path), Err: err}
 	}
-	n, err := m.need(name, perm, func(st *unix.Stat_t) error { return unix.Lstat(path, st) })
+	n, err := m.need(name, perm, func(st *unix.Stat_t) error {
+		return unix.Fstatat(m.store.fd, path, st, unix.AT_SYMLINK_NOFOLLOW)
+	})
 	if err == nil && n.owner {
-		err = unix.Lchown(path, -1, m.gid)
+		err = unix.Fchownat(m.store.fd, path, -1, m.gid, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	if err == nil && n.mode {
-		err = unix.Chmod(path, uint32(perm))
+		err = unix.Fchmodat(m.store.fd, path, uint32(perm), 0)
 	}
 	if err != nil {
-		return &fs.PathError{Op: "set access", Path: path, Err: err}
+		return &fs.PathError{Op: "set access", Path: m.store.in(path), Err: err}
 	}
 	return nil
 }
@@ -150,20 +151,16 @@ func syncAll(dir string) (err error) {
 	return nil
 }
 
-// keepBundle reports whether the bundle is in the store as it has to be. Only
+// keepBundle reports whether a bundle is in the store as it has to be. Only
 // modes and groups are mended in place, because nginx takes a file of the same
 // inode and time for the same (ssl_certificate_cache).
-func (r *Renderer) keepBundle(hash fleet.Hash, files []bundleFile) (bool, error) {
-	dir := r.cfg.bundleDir(hash)
-	var st unix.Stat_t
-	err := unix.Lstat(dir, &st)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+func (r *Renderer) keepBundle(store folder, name string, files []bundleFile) (bool, error) {
+	mode, err := store.mode(name)
+	if mode == 0 || err != nil {
+		return false, err
 	}
-	if err != nil {
-		return false, &fs.PathError{Op: "lstat", Path: dir, Err: err}
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || !holds(dir, files) {
+	dir := store.in(name)
+	if mode != unix.S_IFDIR || !holds(dir, files) {
 		r.cfg.Log.Warn("replacing a bundle that was changed by others", "path", dir)
 		return false, nil
 	}
@@ -200,6 +197,14 @@ func holds(dir string, files []bundleFile) bool {
 	}
 	inside, err := os.ReadDir(filepath.Join(dir, rootDir))
 	return err == nil && len(inside) == 0
+}
+
+// settleIn is settle for names in one folder.
+func (r *Renderer) settleIn(f folder, temp, name string) error {
+	if unix.Renameat2(f.fd, temp, f.fd, name, unix.RENAME_NOREPLACE) == nil {
+		return nil
+	}
+	return r.settle(f.in(temp), f.in(name))
 }
 
 // settle renames a staged folder or link to its place. What is there already

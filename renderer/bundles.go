@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -36,17 +35,23 @@ func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) map[fleet.Ha
 	defer r.certs.Unlock()
 	failed := map[fleet.Hash]error{}
 	fail := func(hash fleet.Hash, err error) { failed[hash] = fmt.Errorf("put bundle %s: %w", hash, err) }
-	if err := r.admit(nil); err != nil {
+	var store folder
+	err := r.admit(nil)
+	if err == nil {
+		store, err = openFolder(r.cfg.storeDir())
+	}
+	if err != nil {
 		for hash := range bundles {
 			fail(hash, err)
 		}
 		return failed
 	}
+	defer store.close()
 	for hash := range bundles {
 		delete(r.orphans, hash)
 	}
 	each := len(bundles) < syncfsAt
-	staged := r.stageBundles(bundles, each, fail)
+	staged := r.stageBundles(store, bundles, each, fail)
 	if len(staged) == 0 {
 		return failed
 	}
@@ -60,15 +65,15 @@ func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) map[fleet.Ha
 		}
 	}
 	r.step(StepBundleStaged)
-	r.settleBundles(staged, fail)
+	r.settleBundles(store, staged, fail)
 	r.step(StepBundlePut)
 	return failed
 }
 
 // settleBundles renames what is staged to its place.
-func (r *Renderer) settleBundles(staged map[fleet.Hash]string, fail func(fleet.Hash, error)) {
+func (r *Renderer) settleBundles(store folder, staged map[fleet.Hash]string, fail func(fleet.Hash, error)) {
 	for hash, temp := range staged {
-		if err := r.settle(temp, r.cfg.bundleDir(hash)); err != nil {
+		if err := r.settleIn(store, temp, hash.String()); err != nil {
 			fail(hash, err)
 		}
 	}
@@ -81,14 +86,14 @@ func (r *Renderer) settleBundles(staged map[fleet.Hash]string, fail func(fleet.H
 
 // stageBundles stages those that are not in place, on all processors. The
 // caller holds r.certs.
-func (r *Renderer) stageBundles(bundles map[fleet.Hash]bundle.Bundle, durable bool, fail func(fleet.Hash, error)) map[fleet.Hash]string {
+func (r *Renderer) stageBundles(store folder, bundles map[fleet.Hash]bundle.Bundle, durable bool, fail func(fleet.Hash, error)) map[fleet.Hash]string {
 	var mu sync.Mutex
 	staged := make(map[fleet.Hash]string, len(bundles))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for part := range slices.Chunk(slices.Collect(maps.Keys(bundles)), stageAtOnce) {
 		g.Go(func() error {
-			m := maker{gid: *r.group, needs: map[string]need{}}
+			m := maker{store: store, gid: *r.group, needs: map[string]need{}}
 			for _, hash := range part {
 				temp, err := r.stageBundle(&m, hash, bundles[hash], durable)
 				mu.Lock()
@@ -111,8 +116,9 @@ func (r *Renderer) stageBundles(bundles map[fleet.Hash]bundle.Bundle, durable bo
 // stageAtOnce is how many bundles one goroutine stages in a row.
 const stageAtOnce = 64
 
-// stageBundle writes a bundle's files into a temporary folder in the store; no
-// folder if the bundle is in place. sync makes the files durable.
+// stageBundle writes a bundle's files into a temporary folder in the store, and
+// returns its name; no folder if the bundle is in place. sync makes the files
+// durable.
 func (r *Renderer) stageBundle(m *maker, hash fleet.Hash, b bundle.Bundle, sync bool) (temp string, _ error) {
 	if got := bundle.Hash(b); got != hash || hash.IsZero() {
 		return "", fmt.Errorf("it has the hash %s", got)
@@ -120,21 +126,22 @@ func (r *Renderer) stageBundle(m *maker, hash fleet.Hash, b bundle.Bundle, sync 
 	key := bundle.KeyPEM(b).Reveal()
 	defer clear(key)
 	files := []bundleFile{{fullchainFile, bundle.FullchainPEM(b), 0o644}, {privkeyFile, key, 0o640}}
-	if done, err := r.keepBundle(hash, files); done || err != nil {
+	name := hash.String()
+	if done, err := r.keepBundle(m.store, name, files); done || err != nil {
 		return "", err
 	}
-	temp = filepath.Join(r.cfg.storeDir(), stagePrefix+hash.String())
+	temp = stagePrefix + name
 	if err := m.bundle(temp, files, sync); err != nil {
-		return "", errors.Join(err, os.RemoveAll(temp))
+		return "", errors.Join(err, os.RemoveAll(m.store.in(temp)))
 	}
 	return temp, nil
 }
 
-// bundle writes the files into a new temporary folder.
+// bundle writes the files into a new temporary folder of the store.
 func (m *maker) bundle(temp string, files []bundleFile, sync bool) error {
 	err := m.folder(temp, "", 0o710)
 	if errors.Is(err, fs.ErrExist) { // left by a write that failed
-		if err = os.RemoveAll(temp); err == nil {
+		if err = os.RemoveAll(m.store.in(temp)); err == nil {
 			err = m.folder(temp, "", 0o710)
 		}
 	}
@@ -146,8 +153,8 @@ func (m *maker) bundle(temp string, files []bundleFile, sync bool) error {
 			return err
 		}
 	}
-	if err := m.folder(filepath.Join(temp, rootDir), rootDir, 0o750); err != nil || !sync {
+	if err := m.folder(temp+"/"+rootDir, rootDir, 0o750); err != nil || !sync {
 		return err
 	}
-	return syncDir(temp)
+	return syncDir(m.store.in(temp))
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
@@ -31,11 +33,25 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 	if err := r.admit(nil); err != nil {
 		return fmt.Errorf("set certificates live: %w", err)
 	}
+	store, err := openFolder(r.cfg.storeDir())
+	if err != nil {
+		return fmt.Errorf("set certificates live: %w", err)
+	}
+	defer store.close()
+	live, err := openFolder(r.cfg.liveDir())
+	if err != nil {
+		return fmt.Errorf("set certificates live: %w", err)
+	}
+	defer live.close()
 	var errs []error
 	for name, hash := range flips {
-		err := ErrNoBundle
-		if r.HasBundle(hash) {
-			err = r.setLive(name, hash)
+		mode, err := store.mode(hash.String())
+		switch {
+		case err != nil:
+		case mode != unix.S_IFDIR:
+			err = ErrNoBundle
+		default:
+			err = r.setLive(live, name, hash)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("set certificate of %.300q live: bundle %s: %w", name, hash, err))
@@ -45,15 +61,20 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 	return errors.Join(errs...)
 }
 
-func (r *Renderer) setLive(name string, hash fleet.Hash) error {
-	folder, err := LiveFolder(name)
+func (r *Renderer) setLive(live folder, name string, hash fleet.Hash) error {
+	entry, err := LiveFolder(name)
 	if err != nil {
 		return err
 	}
-	path, target := filepath.Join(r.cfg.liveDir(), folder), liveTarget(hash)
+	target := liveTarget(hash)
 	delete(r.orphans, hash)
-	if err := os.Symlink(target, path); !errors.Is(err, fs.ErrExist) {
-		return err // a new one
+	err = uninterrupted(func() error { return unix.Symlinkat(target, live.fd, entry) })
+	if err == nil {
+		return nil // a new one
+	}
+	path := live.in(entry)
+	if !errors.Is(err, fs.ErrExist) {
+		return &os.LinkError{Op: "symlink", Old: target, New: path, Err: err}
 	}
 	old, err := os.Readlink(path)
 	switch {

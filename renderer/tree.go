@@ -29,7 +29,7 @@ func (c Config) bundleDir(hash fleet.Hash) string {
 }
 
 // liveTarget is the text of the link of a name that a bundle is live for.
-func liveTarget(hash fleet.Hash) string { return filepath.Join("..", "store", hash.String()) }
+func liveTarget(hash fleet.Hash) string { return "../store/" + hash.String() }
 
 // liveHash reads what liveTarget wrote.
 func liveHash(target string) (fleet.Hash, bool) {
