@@ -71,6 +71,8 @@ func (s *Store) snapshot(ctx context.Context, paths []string) (snapshot, error) 
 	}
 	q, cancel := read(ctx)
 	defer cancel()
+	var answer manyAnswer
+	q = q.WithContext(context.WithValue(q.Context(), manyKey{}, &answer)) //nolint:contextcheck // it is q's own
 	ok, resp, meta, err := s.client.Txn().Txn(ops, q)
 	if err == nil && !ok {
 		err = refusal(ops, resp.Errors)
@@ -82,8 +84,8 @@ func (s *Store) snapshot(ctx context.Context, paths []string) (snapshot, error) 
 		return snapshot{}, fmt.Errorf("read %s: %w", s.key(paths[0]), denied(err))
 	}
 	snap := snapshot{store: s, pairs: make(map[string]*api.KVPair, len(paths))}
-	for _, r := range resp.Results {
-		if r != nil && r.KV != nil {
+	for _, r := range answer.Results {
+		if r.KV != nil {
 			snap.pairs[r.KV.Key] = r.KV
 		}
 	}

@@ -68,7 +68,7 @@ func Open(cfg Config, kr *seal.Keyring) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	// Now, because for a unix socket the client has made another one.
-	conf.HttpClient.Transport = dateTransport{postTransport{rawTransport{conf.HttpClient.Transport}}}
+	conf.HttpClient.Transport = dateTransport{postTransport{rawTransport{manyTransport{conf.HttpClient.Transport}}}}
 	log := cfg.Log
 	if log == nil {
 		log = hclog.NewNullLogger()
