@@ -56,7 +56,7 @@ type guard struct {
 func newGuard(a *Agent, probs *problems) *guard {
 	g := &guard{
 		log: a.log.Named("guard"), renderer: a.renderer, served: &a.certs.served,
-		edits: &edits{log: a.log.Named("guard"), problems: probs}, begin: make(chan struct{}),
+		edits: &edits{log: a.log.Named("guard"), problems: probs, told: newWake()}, begin: make(chan struct{}),
 		certs: &suspects{wake: newWake(), turned: newWake()}, release: &releaseSuspect{wake: newWake()},
 	}
 	a.certs.suspects, a.certs.edits = g.certs, g.edits
@@ -85,7 +85,7 @@ func (g *guard) Run(ctx context.Context) (err error) {
 	g.adopt()
 	g.sweeper = sweeper{renderer: g.renderer, served: g.served, first: g.watched(), certs: g.certs, release: g.release}
 	defer func() { err = errors.Join(err, g.sweeper.close()) }()
-	sweep, show := time.NewTimer(0), time.NewTicker(editsEvery)
+	sweep, show := time.NewTimer(0), time.NewTimer(0)
 	defer sweep.Stop()
 	defer show.Stop()
 	for {
@@ -116,8 +116,12 @@ func (g *guard) Run(ctx context.Context) (err error) {
 				g.adopt() // many came at once
 			}
 			sweep.Reset(g.rest(g.sweeper.step()))
+		case <-g.edits.told:
+			show.Reset(0)
 		case <-show.C:
-			g.edits.show(time.Now())
+			if again := g.edits.show(time.Now()); !again.IsZero() {
+				show.Reset(time.Until(again))
+			}
 		}
 	}
 }

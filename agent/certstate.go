@@ -117,8 +117,8 @@ func (f *certFollower) publish() {
 }
 
 // collectEach is how long after the last collection the next one comes, for each
-// name: it reads them all, some 8 µs each, and takes a thousandth of a core so.
-const collectEach = 8 * time.Millisecond
+// name: it reads them all, some 8 µs each, and takes a ten-thousandth of a core so.
+const collectEach = 80 * time.Millisecond
 
 // rest is when bundles may be collected again. A disk that may be full and a
 // node that keeps only what is asked for cannot wait.

@@ -24,6 +24,7 @@ const (
 type edits struct {
 	log      hclog.Logger
 	problems *problems
+	told     wake // there is something to show
 
 	mu      sync.Mutex
 	count   int
@@ -63,6 +64,7 @@ func (e *edits) tell(now time.Time, found []edited) {
 	e.at, e.stale = now, true
 	e.mu.Unlock()
 	e.show(now)
+	e.told.give()
 }
 
 func newest(list []string, x string) []string {

@@ -16,7 +16,7 @@ import (
 // often than it may, and forgets an hour after the last one.
 func TestEditsAreTold(t *testing.T) {
 	p := newProblems(func() {})
-	e := &edits{log: hclog.NewNullLogger(), problems: p}
+	e := &edits{log: hclog.NewNullLogger(), problems: p, told: newWake()}
 	one := func(path string, exposes bool) []edited {
 		return []edited{{renderer.Edit{Path: path, What: "changed", Exposes: exposes}, "made as it was"}}
 	}
@@ -33,6 +33,9 @@ func TestEditsAreTold(t *testing.T) {
 	if again := e.show(now); !again.IsZero() || len(p.list()) > 0 {
 		t.Errorf("show() without an edit = %s, problems %v, want nothing", again, p.list())
 	}
+	if len(e.told) > 0 {
+		t.Error("somebody is woken to show nothing")
+	}
 	e.tell(now, one("/a", false))
 	if got := message("foreign-edit"); !strings.HasPrefix(got, "1 changes") || !strings.Contains(got, "/a (changed): made as it was") || message("keys-exposed") != "" {
 		t.Errorf("problems after one edit = %v, want it told and no key exposed", p.list())
@@ -40,6 +43,9 @@ func TestEditsAreTold(t *testing.T) {
 	e.tell(now.Add(time.Second), one("/b", true))
 	if got := message("foreign-edit"); strings.Contains(got, "/b") {
 		t.Errorf("problem a second later = %q, want it unchanged for %s", got, editsEvery)
+	}
+	if len(e.told) == 0 {
+		t.Error("nobody is woken to show what comes later")
 	}
 	again := e.show(now.Add(2 * time.Second))
 	if want := now.Add(editsEvery); !again.Equal(want) {

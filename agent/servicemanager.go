@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ type serviceManager struct {
 	turns    chan<- struct{}                         // taken from by the follower's loop when it is idle
 	turn     time.Duration                           // how long that may take, see turnTime
 	watchdog time.Duration                           // 0: nobody watches
+	absent   bool                                    // nobody is told anything
 	tell     func(log hclog.Logger, state ...string) // tellServiceManager but in tests
 }
 
@@ -51,7 +53,7 @@ func newServiceManager(a *Agent) *serviceManager {
 	a.follower.turns = turns
 	return &serviceManager{
 		log: log, report: a.view.Report, ready: a.follower.recovered, turns: turns, turn: turnTime(a.cfg),
-		watchdog: watchdog, tell: tellServiceManager,
+		watchdog: watchdog, absent: os.Getenv("NOTIFY_SOCKET") == "", tell: tellServiceManager,
 	}
 }
 
@@ -59,6 +61,10 @@ func newServiceManager(a *Agent) *serviceManager {
 // ends. It lives as long as the follower's loop comes around: one that hangs
 // stops the watchdog's news turnTime later.
 func (s *serviceManager) Run(ctx context.Context) error {
+	if s.absent {
+		<-ctx.Done()
+		return nil
+	}
 	every := statusEvery
 	if s.watchdog > 0 {
 		every = min(every, s.watchdog/3)
