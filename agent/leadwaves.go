@@ -169,17 +169,20 @@ func (w *waves) read(ctx context.Context, session string) (store.SiteHeadRecord,
 	if v.Last != nil {
 		epoch = max(epoch, v.Last.Epoch)
 	}
-	v.Nodes = withWaves(v.Nodes, reports)
+	v.Nodes = able(v.Nodes, reports)
 	for _, r := range reports {
 		v.Reports = append(v.Reports, sitesReport(r, epoch))
 	}
 	return head, v, nil
 }
 
-// withWaves leaves out the nodes that say that they have no waves: they prove nothing.
-func withWaves(nodes []fleet.Node, reports []fleet.Report) []fleet.Node {
+// able leaves out the nodes that say that they have no waves, or that their nginx
+// has not been started: they prove nothing.
+func able(nodes []fleet.Node, reports []fleet.Report) []fleet.Node {
 	return slices.DeleteFunc(nodes, func(n fleet.Node) bool {
-		return slices.ContainsFunc(reports, func(r fleet.Report) bool { return r.Node == n.Name && !r.Waves })
+		return slices.ContainsFunc(reports, func(r fleet.Report) bool {
+			return r.Node == n.Name && (!r.Waves || r.Reload.Result == fleet.ReloadNotRunning && r.Proved == 0)
+		})
 	})
 }
 

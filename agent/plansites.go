@@ -55,6 +55,12 @@ func (p *planner) wantedSites(ctx context.Context, f *siteFollower) (known bool,
 		head, read = p.pinnedHead, p.store.PinnedSites
 	}
 	rec, err := head(ctx)
+	if errors.Is(err, errUnled) {
+		read = p.store.Sites
+		if rec, err = p.store.SiteHead(ctx); err == nil {
+			p.problem("sites-unled", fleet.Warning, "no leader has said yet which sites are for this node: shown as they are set")
+		}
+	}
 	switch {
 	case errors.Is(err, store.ErrMissing):
 		if p.here.view.active.Sites.Epoch > 0 {
@@ -84,10 +90,16 @@ func (p *planner) wantedSites(ctx context.Context, f *siteFollower) (known bool,
 	return true, bad, nil
 }
 
+// errUnled means that no leader has said which sites are for this node.
+var errUnled = errors.New("no word on the sites")
+
 // pinnedHead is the list of sites that the wave lets this node serve; the zero
-// value: none, or those that it has.
+// value: none, or those that it has. The error may be errUnled.
 func (p *planner) pinnedHead(ctx context.Context) (store.SiteHeadRecord, error) {
 	wave, err := p.store.Wave(ctx)
+	if errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrDenied) {
+		return store.SiteHeadRecord{}, errUnled
+	}
 	if err != nil {
 		return store.SiteHeadRecord{}, err
 	}

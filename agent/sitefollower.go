@@ -37,9 +37,10 @@ type siteFollower struct {
 	again    wake          // something else may have changed that sites depend on
 
 	mail   mailbox[store.SiteHeadRecord]
-	target store.SiteHeadRecord        // to be followed, without waves
-	waves  mailbox[store.WaveRecord]   // with waves
-	wave   store.WaveRecord            // accepted last
+	target store.SiteHeadRecord      // to be followed, where no leader says what is
+	waves  mailbox[store.WaveRecord] // with waves
+	wave   store.WaveRecord          // accepted last
+	unled  unled
 	behind bool                        // the target or the wave has not been followed yet
 	mixed  bool                        // sites has some of another epoch than head
 	early  uint64                      // epoch that this node serves before any other was rolled out; 0: none
@@ -110,6 +111,7 @@ func (f *siteFollower) Run(ctx context.Context) error {
 		case <-f.pool.wake:
 		case <-timer.C:
 		}
+		f.lookUnled(ctx, time.Now())
 		if f.behind && !time.Now().Before(f.next) {
 			f.catchUp(ctx)
 		}
@@ -127,6 +129,9 @@ func (f *siteFollower) pause(later time.Duration) time.Duration {
 	wait := siteLook
 	if later > 0 {
 		wait = min(wait, later)
+	}
+	if f.unled.wordless {
+		wait = min(wait, max(time.Until(f.unled.next), 0))
 	}
 	if f.behind {
 		wait = min(wait, max(time.Until(f.next), 0))
@@ -151,12 +156,20 @@ func (f *siteFollower) look() {
 		if wave, err = f.waves.take(); wave != nil {
 			f.accept(*wave)
 		}
+		if f.unheard(err) {
+			return
+		}
 	} else {
 		var head *store.SiteHeadRecord
 		if head, err = f.mail.take(); head != nil {
 			f.target, f.behind, f.wait, f.next = *head, true, 0, time.Time{}
 		}
 	}
+	f.tellContact(err)
+}
+
+// tellContact tells what keeps this node from knowing the sites.
+func (f *siteFollower) tellContact(err error) {
 	switch {
 	case err == nil:
 		f.problems.replace("sites-contact")
@@ -179,7 +192,7 @@ func (f *siteFollower) look() {
 
 // catchUp follows what the watch has read last.
 func (f *siteFollower) catchUp(ctx context.Context) {
-	if f.cfg.Sites.Waves {
+	if f.led() {
 		f.obey(ctx)
 		return
 	}

@@ -9,11 +9,12 @@ import (
 )
 
 // The node's own copies are sealed for the paths that they were read at: with
-// waves and without, these are others. Those of the other kind are read afresh.
+// waves and without, these are others. A node that has waves opens either, so that
+// it goes on with what it followed before; one that has none reads the others afresh.
 
 // headPath is what the node's copy of the head is sealed for.
 func (f *siteFollower) headPath() string {
-	if f.cfg.Sites.Waves {
+	if f.led() {
 		return store.PinnedHeadPath
 	}
 	return store.SiteHeadPath
@@ -21,7 +22,7 @@ func (f *siteFollower) headPath() string {
 
 // sitePath is what the node's copy of a site is sealed for.
 func (f *siteFollower) sitePath(id string) string {
-	if f.cfg.Sites.Waves {
+	if f.led() {
 		return store.PinnedSitePath(id)
 	}
 	return store.SitePath(id)
@@ -40,12 +41,10 @@ func (f *siteFollower) load() {
 	if err != nil {
 		f.log.Warn("own copies of sites not read in full, reading the rest afresh", "err", err)
 	}
-	openHead := f.store.OpenSiteHead
 	if f.cfg.Sites.Waves {
 		f.loadWave(copies[waveCopy])
-		openHead = f.store.OpenPinnedHead
 	}
-	head, err := openHead(copies[headCopy])
+	head, err := f.openHead(copies[headCopy])
 	if err != nil {
 		if copies[headCopy] != nil {
 			f.log.Warn("own copy of the list of sites refused, reading it afresh", "err", err)
@@ -71,17 +70,29 @@ func (f *siteFollower) load() {
 	}
 }
 
+// openHead opens the node's copy of the list of sites.
+func (f *siteFollower) openHead(sealed []byte) (site.Head, error) {
+	if f.cfg.Sites.Waves {
+		if head, err := f.store.OpenPinnedHead(sealed); err == nil {
+			return head, nil
+		}
+	}
+	return f.store.OpenSiteHead(sealed)
+}
+
 // openCopy opens the node's copy of a site if it is what the head's copy says.
 func (f *siteFollower) openCopy(e site.Entry, sealed []byte) (store.SiteRecord, error) {
-	if f.cfg.Sites.Waves {
-		rec, err := f.store.OpenPinnedSite(e.ID, sealed)
-		if err == nil && (rec.Epoch != e.Epoch || rec.Hash != e.Hash) {
+	rec, err := f.store.OpenSite(e.ID, sealed)
+	if !f.cfg.Sites.Waves {
+		if err == nil && rec.Epoch < e.Epoch {
 			err = fmt.Errorf("it is of epoch %d, the head says %d", rec.Epoch, e.Epoch)
 		}
 		return rec, err
 	}
-	rec, err := f.store.OpenSite(e.ID, sealed)
-	if err == nil && rec.Epoch < e.Epoch {
+	if err != nil {
+		rec, err = f.store.OpenPinnedSite(e.ID, sealed)
+	}
+	if err == nil && (rec.Epoch != e.Epoch || rec.Hash != e.Hash) {
 		err = fmt.Errorf("it is of epoch %d, the head says %d", rec.Epoch, e.Epoch)
 	}
 	return rec, err

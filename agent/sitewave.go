@@ -31,6 +31,8 @@ func (f *siteFollower) accept(rec store.WaveRecord) {
 		return
 	}
 	f.wave = rec
+	f.mixed = f.mixed || f.unled.alone
+	f.heard()
 	f.behind, f.wait, f.next = true, 0, time.Time{}
 }
 

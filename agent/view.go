@@ -14,7 +14,6 @@ import (
 type view struct {
 	node     string
 	version  string
-	waves    bool
 	problems *problems
 	changed  func()
 
@@ -33,6 +32,7 @@ type view struct {
 
 	sites      uint64 // epoch served
 	sitesProof fleet.SitesProof
+	waves      bool // sites are followed as the leader lets the node
 
 	contact    time.Time // with Consul, the last
 	resumption fleet.Resumption
@@ -182,6 +182,9 @@ func (v *view) provedSites(p fleet.SitesProof) {
 		v.changed()
 	}
 }
+
+// led notes whether the leader says which sites are for this node.
+func (v *view) led(yes bool) { v.update(func() { v.waves = yes }) }
 
 // notRunning reports whether the active release waits for nginx to be started, and
 // was not seen since.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/site"
@@ -331,6 +332,56 @@ func TestOlderWaveIsRefused(t *testing.T) {
 	}
 }
 
+// TestNodeWithoutAWordFollowsSites: once a leader had its time, as they are set; no
+// longer than until it has a word, and never after that.
+func TestNodeWithoutAWordFollowsSites(t *testing.T) {
+	t.Parallel()
+	x := newWaveWorld(t, true)
+	cfg := config.Default()
+	cfg.Node = "node1"
+	f := &siteFollower{
+		log: testkit.Logger(t), store: x.store, view: &view{waves: true, changed: func() {}, problems: newProblems(func() {})},
+		problems: newProblems(func() {}), cfg: cfg,
+	}
+	now := time.Now()
+	look := func(when string, alone bool, target uint64, codes ...string) {
+		t.Helper()
+		_, err := x.store.Wave(t.Context())
+		f.unheard(err)
+		f.lookUnled(t.Context(), now)
+		var got []string
+		for _, p := range f.problems.list() {
+			got = append(got, p.Code)
+		}
+		if f.led() == alone || f.view.Report().Waves == alone || f.target.Head.Epoch != target || !slices.Equal(got, codes) {
+			t.Errorf("%s = led %t, waves %t, epoch %d, problems %q, want alone %t, epoch %d, %q", when, f.led(), f.view.Report().Waves, f.target.Head.Epoch, got, alone, target, codes)
+		}
+		now = now.Add(unledLook - time.Second)
+	}
+	if look("without sites", false, 0); !f.ready {
+		t.Error("a fleet without sites is not ready")
+	}
+	x.set(1, "a")
+	look("before it looks again", false, 0)
+	look("with sites", false, 0)
+	now = now.Add(time.Second)
+	look("after the leader had its time", true, 1, "sites-unled")
+	x.set(2, "a")
+	now = now.Add(time.Second)
+	if look("with newer sites", true, 2, "sites-unled"); !f.behind {
+		t.Error("sites without a word are not followed")
+	}
+
+	f.accept(store.WaveRecord{Serial: 1, Wave: handlers.Wave{Epoch: 2, State: handlers.WaveRolled}})
+	f.tellContact(nil)
+	look("with a word", false, 2)
+	x.set(3, "a")
+	now = now.Add(time.Hour)
+	look("without it again", false, 2)
+	now = now.Add(time.Hour)
+	look("without it for long", false, 2)
+}
+
 // TestSitesReportOfAnEpoch: a proof counts for the epoch that it is of.
 func TestSitesReportOfAnEpoch(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -352,11 +403,18 @@ func TestSitesReportOfAnEpoch(t *testing.T) {
 	}
 }
 
-// TestNodesWithoutWavesAreNoCanaries: one that is silent may have waves.
-func TestNodesWithoutWavesAreNoCanaries(t *testing.T) {
-	got := withWaves([]fleet.Node{{Name: "has"}, {Name: "silent"}, {Name: "without"}}, []fleet.Report{{Node: "has", Waves: true}, {Node: "without"}})
-	if len(got) != 2 || got[0].Name != "has" || got[1].Name != "silent" {
-		t.Errorf("withWaves() = %+v, want the one that has waves and the silent one", got)
+// TestNodesThatProveNothingAreNoCanaries: one that is silent may be able to.
+func TestNodesThatProveNothingAreNoCanaries(t *testing.T) {
+	down := fleet.Reload{Result: fleet.ReloadNotRunning}
+	got := able([]fleet.Node{{Name: "has"}, {Name: "idle"}, {Name: "silent"}, {Name: "started"}, {Name: "without"}}, []fleet.Report{
+		{Node: "has", Waves: true}, {Node: "without"}, {Node: "idle", Waves: true, Reload: down}, {Node: "started", Waves: true, Proved: 1, Reload: down},
+	})
+	var names []string
+	for _, n := range got {
+		names = append(names, n.Name)
+	}
+	if want := []string{"has", "silent", "started"}; !slices.Equal(names, want) {
+		t.Errorf("able() = %q, want %q", names, want)
 	}
 }
 

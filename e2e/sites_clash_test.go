@@ -26,7 +26,7 @@ func TestSitesThatClashOnANode(t *testing.T) {
 	socket, _, _ := strings.Cut(fmt.Sprint(n.Settings["nginx.default_servers"]), " ")
 	socket = strings.TrimPrefix(socket, "[")
 	f.SetSites(t, siteTo("first", "shop.test", a, ""))
-	f.SetSites(t, siteTo("second", "shop.test", b, fmt.Sprintf("http = \"off\"\nlisten = [%q]", socket))+siteTo("third", "blog.test", b, ""))
+	f.SetSites(t, siteTo("second", "shop.test", b, fmt.Sprintf("http = \"off\"\nlisten = [%q]", socket))+siteTo("third", "blog.test", b, ""), "--now") // a wave would be halted
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "backend B.")
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend A.")
 	WantProblem(t, n.AwaitProblem(t, "site-clash"), fleet.Alarm, "second", "first", "shop.test")

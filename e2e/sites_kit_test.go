@@ -44,13 +44,13 @@ func newSiteFleet(t *testing.T, o FleetOptions) *Fleet {
 }
 
 // SetSites sets sites that are written in HCL.
-func (f *Fleet) SetSites(t *testing.T, text string) {
+func (f *Fleet) SetSites(t *testing.T, text string, args ...string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sites.hcl")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.CLI(t, "site", "set", path).Want(t, 0)
+	f.CLI(t, append([]string{"site", "set", path}, args...)...).Want(t, 0)
 }
 
 // siteTo is a site with one name and one fixed backend.

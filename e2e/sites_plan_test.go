@@ -9,7 +9,7 @@ import (
 // is told before it is done, and then it is what is done.
 func TestPlanShowsSites(t *testing.T) {
 	t.Parallel()
-	f, ca := newSiteFleet(t, onShared(t, 1, listed)), newCA(t)
+	f, ca := newSiteFleet(t, onShared(t, 1, with(listed, Settings{"sites.waves": false}))), newCA(t) // no leader while the agent is stopped
 	n := f.Nodes[0]
 	f.Import(t, ca.Issue(t, 30, "shop.test", "blog.test", "gone.test"))
 	a, b := backendThat(t, "A"), backendThat(t, "B")

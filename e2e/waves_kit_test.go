@@ -154,7 +154,7 @@ func heldBackend(t *testing.T, word string) (addr string, asked <-chan struct{},
 // whose leader will be no canary.
 func newWaveFleet(t *testing.T, s Settings) (f *Fleet, ca *CA, leader *Node) {
 	t.Helper()
-	f, ca = newSiteFleet(t, onShared(t, 3, with(listed, Settings{"sites.waves": true}, s))), newCA(t)
+	f, ca = newSiteFleet(t, onShared(t, 3, with(listed, s))), newCA(t)
 	f.Import(t, ca.Issue(t, 30, "shop.test"))
 	f.CLI(t, "site", "set", setFile(t, siteTo("shop", "shop.test", backendThat(t, "A"), "")), "--wait").Want(t, 0)
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend A.")

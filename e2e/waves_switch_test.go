@@ -41,7 +41,7 @@ func switchWaves(t *testing.T, on bool, nodes ...*Node) {
 // and off, one node after the other, changes nothing that is served.
 func TestWavesAreSwitched(t *testing.T) {
 	t.Parallel()
-	f, ca := newSiteFleet(t, onShared(t, 2, listed)), newCA(t)
+	f, ca := newSiteFleet(t, onShared(t, 2, with(listed, Settings{"sites.waves": false}))), newCA(t)
 	f.Import(t, ca.Issue(t, 30, "shop.test"))
 	set := func(word string) {
 		t.Helper()
@@ -68,11 +68,25 @@ func TestWavesAreSwitched(t *testing.T) {
 		}
 	}
 
-	switchWaves(t, true, f.Nodes[0])
+	first := f.Nodes[0]
+	first.Agent.Stop(t)
+	first.Settings["sites.waves"] = true
+	first.WriteConfig(t)
+	p := first.Plan(t, 0)
+	if p.want(t, "with waves before there is a record", PlanCount{}); !strings.Contains(fmt.Sprint(p.Problems), "sites-unled") {
+		t.Errorf("problems of the plan = %+v, want that no leader has said which sites are for the node", p.Problems)
+	}
+	first.StartAgent(t)
+	switchWaves(t, true, first)
 	f.AwaitWave(t, "a record for the node that has waves", func(w handlers.Wave) bool { return w.Epoch == 1 && w.State == handlers.WaveRolled })
 	same("for waves on one node", 1)
 	switchWaves(t, true, f.Nodes[1])
 	same("for waves", 1)
+	for _, n := range f.Nodes {
+		if log := n.Agent.Log(); strings.Contains(log, "own copy of") {
+			t.Errorf("%s could not open its own copies with waves", n.Name)
+		}
+	}
 	set("B")
 	f.wantCanaryFirst(t, f.AwaitWave(t, "the second epoch", func(w handlers.Wave) bool { return w.Epoch == 2 && w.State == handlers.WaveRolled }))
 	reloads = []int{f.Nodes[0].Reloads(), f.Nodes[1].Reloads()}
@@ -90,7 +104,7 @@ func TestWavesAreSwitched(t *testing.T) {
 // the new key, and whoever has that alone goes on with it, a new node too.
 func TestKeyringIsRotatedInAWave(t *testing.T) {
 	t.Parallel()
-	f := idleKeyringFleet(t, onShared(t, 3, with(listed, Settings{"sites.waves": true, "sites.prove_within": "5m"})))
+	f := idleKeyringFleet(t, onShared(t, 3, with(listed, Settings{"sites.prove_within": "5m"})))
 	late := f.Nodes[2]
 	f.Nodes = f.Nodes[:2]
 	f.startAll(t)

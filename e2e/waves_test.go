@@ -18,7 +18,7 @@ import (
 // node cannot serve goes nowhere, unless somebody wants it now.
 func TestSitesGoInWaves(t *testing.T) {
 	t.Parallel()
-	f, ca := newSiteFleet(t, onShared(t, 2, with(listed, Settings{"sites.waves": true}))), newCA(t)
+	f, ca := newSiteFleet(t, onShared(t, 2, listed)), newCA(t)
 	f.Import(t, ca.Issue(t, 30, "shop.test", "blog.test"))
 	f.put(t, "snippets", "broken.conf", "\nno_such_directive on;\n")
 	a := backendThat(t, "A")

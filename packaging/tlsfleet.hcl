@@ -166,11 +166,11 @@ certificates {
 
 # Sites: virtual hosts that "tlsfleet site set" puts into Consul (docs/sites.md).
 sites {
-  # true: a change goes to canaries first. Once they have proved it by handshake and by
+  # A change goes to canaries first. Once they have proved it by handshake and by
   # asking for a page, all nodes follow; what fails there is halted. The same on all
-  # nodes: one without waves takes every change at once. The two settings below
-  # count on the nodes that may lead.
-  #waves = false
+  # nodes: one with false takes every change at once. The two settings below count
+  # on the nodes that may lead.
+  #waves = true
 
   # How many nodes are canaries: a number, or a percentage of those in service.
   #canary = "1"

@@ -200,7 +200,7 @@ func Default() Config {
 			OnDemandMiB:    256,
 		},
 		Sites: Sites{
-			Canary: fleet.Share{Nodes: 1}, ProveWithin: 2 * time.Minute,
+			Waves: true, Canary: fleet.Share{Nodes: 1}, ProveWithin: 2 * time.Minute,
 			TemplatesDir: "/etc/tlsfleet/templates", SnippetsDir: "/etc/tlsfleet/snippets",
 		},
 		ACME: ACME{HTTP01: HTTP01Stateless, ChallengeAddress: "127.0.0.1:9182", Parallel: 32, Preflight: true, HTTPPort: 80},

@@ -164,7 +164,7 @@ certificates {
 sites {
   templates_dir = "/st"
   snippets_dir = "/sn"
-  waves = true
+  waves = false
   canary = "10%"
   prove_within = "3s"
 }
@@ -266,7 +266,7 @@ log {
 		Ticket: Ticket{RotateEvery: 24 * time.Hour, SessionTimeout: 3 * time.Hour, Policy: PolicyProceed,
 			Deadline: 5 * time.Second, AcceptEventKeys: true},
 		Certificates: Certificates{CertVariable, NamesOpen, []string{"444 ssl"}, "/i", "g", 7, 9 * time.Second, "/g.sock", "h", 12},
-		Sites:        Sites{true, fleet.Share{Percent: 10}, 3 * time.Second, "/st", "/sn"},
+		Sites:        Sites{false, fleet.Share{Percent: 10}, 3 * time.Second, "/st", "/sn"},
 		ACME:         ACME{HTTP01Agent, "127.0.0.1:2", []string{"80", "[::]:80"}, 3, false, true, "[::1]:53", 8080, []string{"mailto:a@b.test"}, "/d.sock", "blog"},
 		CAs: []CA{defaultCAOf("one", "https://ca.test/dir"), {"two", "https://two.test", "https://staging.two.test", "/roots", "kid", "/mac",
 			Limit{7, time.Minute}, Limit{}, Limit{1, day}, Limit{2, time.Hour}, map[string]int{"small": 7, "a-b.c": 100}}},

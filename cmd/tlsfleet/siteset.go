@@ -17,7 +17,7 @@ func siteSetCommand() *cli.Command {
 			"Consul. A site that is there is replaced as a whole; settings that the file does not have get their\n"+
 			"defaults. Sites that are not in the file stay as they are. All are set, or none if one has a mistake or\n"+
 			"clashes with another: every mistake is named with its line. Nothing is written for a site that is the same.\n"+
-			"With waves a canary serves the change first; once it has proved it, all nodes do.",
+			"One node serves the change first, its canary; once it has proved it, all do. --wait shows how far it is.",
 		append([]cli.Flag{configFlag(), formatFlag()}, waveFlags()...), siteSet), "FILE", 1, 1)
 }
 
@@ -68,8 +68,8 @@ func printSitesEdited(c *cli.Context, done store.SitesEdited, served *bool) erro
 		}
 	}
 	lines = append(lines, fmt.Sprintf("sites epoch %d", done.Epoch))
-	if served != nil && *served {
-		lines = append(lines, "served by every node in service")
+	if len(done.Added)+len(done.Changed)+len(done.Removed) > 0 || served != nil {
+		lines = append(lines, onTheirWay(served)...)
 	}
 	return printLines(c.App.Writer, lines...)
 }

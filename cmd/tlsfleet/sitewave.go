@@ -37,7 +37,7 @@ func awaitSites(c *cli.Context, con *agent.Console, epoch uint64) (*bool, error)
 
 func siteRetryCommand() *cli.Command {
 	return leaf("retry", "take the sites as they are to the nodes once more",
-		"Has the nodes, with waves a canary first, try the sites as they are in Consul once more: after a halt whose cause is\n"+
+		"Has the nodes, a canary first, try the sites as they are in Consul once more: after a halt whose cause is\n"+
 			"gone, or after Consul was put back from a snapshot. With --now every node serves them at once.",
 		append([]cli.Flag{configFlag(), formatFlag()}, waveFlags()...), siteRetry)
 }
@@ -65,9 +65,17 @@ func printRetried(c *cli.Context, epoch uint64, served *bool) error {
 			Served *bool  `json:"served,omitempty"`
 		}{epoch, served})
 	}
-	lines := []string{fmt.Sprintf("sites epoch %d", epoch)}
-	if served != nil && *served {
-		lines = append(lines, "served by every node in service")
+	return printLines(c.App.Writer, append([]string{fmt.Sprintf("sites epoch %d", epoch)}, onTheirWay(served)...)...)
+}
+
+// onTheirWay says where sites are that were set; nil: nobody has waited. An error
+// says the rest.
+func onTheirWay(served *bool) []string {
+	switch {
+	case served == nil:
+		return []string{"on their way to the nodes: `tlsfleet status` shows how far"}
+	case *served:
+		return []string{"served by every node in service"}
 	}
-	return printLines(c.App.Writer, lines...)
+	return nil
 }

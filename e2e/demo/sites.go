@@ -85,7 +85,7 @@ func (s *stage) sites(ctx context.Context) error {
 	if err := os.WriteFile(file, []byte(appSite), 0o600); err != nil {
 		return fmt.Errorf("write site: %w", err)
 	}
-	s.board.say("\nA site: a name, and a service in Consul with two instances, one and two.\n\n%s\n$ tlsfleet site set app.hcl", appSite)
+	s.board.say("\nA site: a name, and a service in Consul with two instances, one and two.\n\n%s\n$ tlsfleet site set app.hcl\n\nOne node serves it first, its canary. Once that has proved it, all do.", appSite)
 	start := time.Now()
 	if _, err := s.agents.Site(ctx, "set", file); err != nil {
 		return err
