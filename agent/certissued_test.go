@@ -78,7 +78,7 @@ func TestWhatItsIssuerHasNotSignedIsTakenBack(t *testing.T) {
 	renewed := g.good(t, "b.test")
 	f.put(t, "b.test", renewed)
 	f.await(t, "b.test", renewed)
-	testkit.Eventually(t, 20*time.Second, "the quarantine to end with the renewal", func() error {
+	testkit.Eventually(t, 50*time.Second, "the quarantine to end with the renewal", func() error {
 		if in := f.quarantine(t); len(in) > 0 {
 			return fmt.Errorf("in quarantine are %v", in)
 		}
@@ -258,7 +258,7 @@ func (f following) quarantine(t *testing.T) map[string]bool {
 
 func (f following) awaitQuarantine(t *testing.T, name string) {
 	t.Helper()
-	testkit.Eventually(t, 20*time.Second, name+" to be in quarantine", func() error {
+	testkit.Eventually(t, 50*time.Second, name+" to be in quarantine", func() error {
 		if in := f.quarantine(t); !in[name] {
 			return fmt.Errorf("in quarantine are %v", in)
 		}
@@ -268,7 +268,7 @@ func (f following) awaitQuarantine(t *testing.T, name string) {
 
 func (f following) awaitNothing(t *testing.T, name string) {
 	t.Helper()
-	testkit.Eventually(t, 20*time.Second, name+" to be served no more", func() error {
+	testkit.Eventually(t, 50*time.Second, name+" to be served no more", func() error {
 		if got := f.live(name); got != "" {
 			return fmt.Errorf("served with %s", got)
 		}
@@ -278,7 +278,7 @@ func (f following) awaitNothing(t *testing.T, name string) {
 
 func (f following) await(t *testing.T, name string, b bundle.Bundle) {
 	t.Helper()
-	testkit.Eventually(t, 20*time.Second, name+" to be served", func() error {
+	testkit.Eventually(t, 50*time.Second, name+" to be served", func() error {
 		if got, want := f.live(name), bundle.Hash(b).String(); got != want {
 			return fmt.Errorf("served with %q, want %s", got, want)
 		}

@@ -47,8 +47,8 @@ func TestArchiveAwayIsToldAndCatchesUp(t *testing.T) {
 		}
 		return err
 	}
-	testkit.Eventually(t, 30*time.Second, "the copy in the archive that is there", func() error { return holds(1) })
-	testkit.Eventually(t, 30*time.Second, "the alarm", func() error {
+	testkit.Eventually(t, 50*time.Second, "the copy in the archive that is there", func() error { return holds(1) })
+	testkit.Eventually(t, 50*time.Second, "the alarm", func() error {
 		l := probs.list()
 		if len(l) != 1 || l[0].Code != "archive-behind" || !strings.Contains(l[0].Message, "away") {
 			return fmt.Errorf("problems are %+v", l)
@@ -122,9 +122,9 @@ func TestSlowArchiveHoldsNothingUp(t *testing.T) {
 	for i, name := range []string{"a.test", "b.test"} {
 		x.fill(t, name)
 		all.changed(issuance.ID([]string{name}))
-		testkit.Eventually(t, 30*time.Second, "the copy beside the slow archive", func() error { return holds(x.dir, i+1) })
+		testkit.Eventually(t, 50*time.Second, "the copy beside the slow archive", func() error { return holds(x.dir, i+1) })
 		if i == 0 {
-			testkit.Eventually(t, 30*time.Second, "the first copy", func() error {
+			testkit.Eventually(t, 50*time.Second, "the first copy", func() error {
 				if lags := all.lags(); lags[1].Lag > 0 {
 					return fmt.Errorf("lags are %+v", lags)
 				}
@@ -133,7 +133,7 @@ func TestSlowArchiveHoldsNothingUp(t *testing.T) {
 			s.slow.Store(true)
 		}
 	}
-	testkit.Eventually(t, 30*time.Second, "word of the slow archive", func() error {
+	testkit.Eventually(t, 50*time.Second, "word of the slow archive", func() error {
 		if l := probs.list(); len(l) != 1 || l[0].Code != "archive-behind" || !strings.Contains(l[0].Message, "the archive is slow") {
 			return fmt.Errorf("problems are %+v", l)
 		}

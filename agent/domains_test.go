@@ -125,7 +125,7 @@ func TestRequestsWaitForALeader(t *testing.T) {
 	defer cancel()
 	added := make(chan error, 1)
 	go func() { added <- w.console.AddDomains(ctx, []issuance.Wish{wishOf("early.test")}, "test", nil) }()
-	testkit.Eventually(t, 30*time.Second, "the request", func() error {
+	testkit.Eventually(t, 50*time.Second, "the request", func() error {
 		n, err := w.console.DomainRequests(t.Context())
 		if err == nil && n != 1 {
 			err = fmt.Errorf("%d requests wait", n)
@@ -150,7 +150,7 @@ func TestRequestsWaitForALeader(t *testing.T) {
 	w.await(t, "early.test", "issued", isState(issuance.Issued))
 	w.add(t, "late.test")
 	w.await(t, "late.test", "issued", isState(issuance.Issued))
-	testkit.Eventually(t, 30*time.Second, "the queue to be empty", func() error {
+	testkit.Eventually(t, 50*time.Second, "the queue to be empty", func() error {
 		n, err := w.console.DomainRequests(t.Context())
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d requests wait", n)
@@ -174,7 +174,7 @@ func TestBacklogIsBounded(t *testing.T) {
 		t.Errorf("AddDomains() with a full queue = %v, want %v", err, store.ErrBacklog)
 	}
 	w.leader(t)
-	testkit.Eventually(t, 30*time.Second, "room in the queue", func() error {
+	testkit.Eventually(t, 50*time.Second, "room in the queue", func() error {
 		return w.console.AddDomains(t.Context(), []issuance.Wish{wishOf("b.test")}, "test", nil)
 	})
 	if _, err := w.console.DomainsOf(t.Context(), []string{"a.test", "b.test"}); err != nil {

@@ -155,7 +155,7 @@ func TestFloodIsNotWatched(t *testing.T) {
 	}()
 	g.certs.floods(true)
 	g.certs.floods(false)
-	testkit.Eventually(t, 20*time.Second, "a look at everything", func() error {
+	testkit.Eventually(t, 50*time.Second, "a look at everything", func() error {
 		if !takeAll(g) {
 			return errors.New("not asked for")
 		}
@@ -163,14 +163,14 @@ func TestFloodIsNotWatched(t *testing.T) {
 	})
 	for _, on := range []bool{true, false} {
 		g.certs.floods(on)
-		testkit.Eventually(t, 20*time.Second, "the guard to follow", func() error {
+		testkit.Eventually(t, 50*time.Second, "the guard to follow", func() error {
 			if slices.Contains(g.watcher.WatchList(), live) == on {
 				return fmt.Errorf("in a flood: %t, watched: %t", on, on)
 			}
 			return nil
 		})
 	}
-	testkit.Eventually(t, 20*time.Second, "a link of others to be seen", func() error {
+	testkit.Eventually(t, 50*time.Second, "a link of others to be seen", func() error {
 		link := filepath.Join(live, "new.test")
 		if err := errors.Join(os.RemoveAll(link), os.Symlink("../store/"+bundleNo(1).String(), link)); err != nil {
 			t.Fatal(err)

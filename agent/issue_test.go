@@ -70,7 +70,7 @@ func (w *issueWorld) lastTold(name string) notify.Kind {
 // awaitTold waits for a notice, which comes after what it tells of is stored.
 func (w *issueWorld) awaitTold(t *testing.T, name string, want notify.Kind) {
 	t.Helper()
-	testkit.Eventually(t, 30*time.Second, "word of "+name, func() error {
+	testkit.Eventually(t, 50*time.Second, "word of "+name, func() error {
 		if got := w.lastTold(name); got != want {
 			return fmt.Errorf("told of %s: %s, want %s", name, got, want)
 		}
@@ -118,7 +118,7 @@ func holdLock(t *testing.T, st *store.Store) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, 30*time.Second, "the leader's lock", func() error { // Consul holds it back for a moment
+	testkit.Eventually(t, 50*time.Second, "the leader's lock", func() error { // Consul holds it back for a moment
 		ok, _, err := client.KV().Acquire(&api.KVPair{Key: st.LeaderKey(), Session: session, Value: []byte("test")}, nil)
 		if err == nil && !ok {
 			err = errors.New("it is held")
@@ -176,7 +176,7 @@ func (w *issueWorld) depose(t *testing.T, session string) {
 func (w *issueWorld) answering(t *testing.T) {
 	t.Helper()
 	var thumbprint string
-	testkit.Eventually(t, 20*time.Second, "the account's thumbprint", func() error {
+	testkit.Eventually(t, 50*time.Second, "the account's thumbprint", func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		err := w.store.WatchAnswer(ctx, func(rec store.AnswerRecord, err error) {
@@ -201,7 +201,7 @@ func (w *issueWorld) answering(t *testing.T) {
 func (w *issueWorld) await(t *testing.T, name, what string, ok func(DomainStatus) bool) DomainStatus {
 	t.Helper()
 	var d DomainStatus
-	testkit.Eventually(t, 30*time.Second, name+" to be "+what, func() error {
+	testkit.Eventually(t, 50*time.Second, name+" to be "+what, func() error {
 		var err error
 		if d, err = w.console.Domain(t.Context(), name); err == nil && !ok(d) {
 			err = fmt.Errorf("it is %+v", d)
@@ -216,7 +216,7 @@ func (w *issueWorld) await(t *testing.T, name, what string, ok func(DomainStatus
 func awaitStacks(t *testing.T, function string, want int) {
 	t.Helper()
 	stacks := make([]byte, 4<<20)
-	testkit.Eventually(t, 30*time.Second, function, func() error {
+	testkit.Eventually(t, 50*time.Second, function, func() error {
 		if n := bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte(function)); n < want {
 			return fmt.Errorf("%d goroutines are in it, want %d", n, want)
 		}
@@ -372,7 +372,7 @@ func TestTheCAsWishRenewsACertificate(t *testing.T) {
 	stop()
 	w.rules.soon = 10 * time.Millisecond
 	w.leader(t)
-	testkit.Eventually(t, 30*time.Second, "the renewal", func() error {
+	testkit.Eventually(t, 50*time.Second, "the renewal", func() error {
 		if d := certificate(name); d.Serial == first.Serial {
 			return errors.New("it is still the first")
 		}
@@ -397,7 +397,7 @@ func TestAnOperatorRenews(t *testing.T) {
 	if err := w.console.RenewDomains(t.Context(), []string{"a.test"}, "test"); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, 30*time.Second, "the renewal", func() error {
+	testkit.Eventually(t, 50*time.Second, "the renewal", func() error {
 		d, err := w.console.Certificate(t.Context(), "a.test")
 		if err == nil && d.Serial == first.Serial {
 			err = errors.New("it is still the first")
@@ -420,7 +420,7 @@ func TestLeadersThatDieObtainOnce(t *testing.T) {
 	w.add(t, names...)
 	for range 6 {
 		seen := w.proxy.Seen(http.MethodPost, "")
-		testkit.Eventually(t, 30*time.Second, "work to go on", func() error {
+		testkit.Eventually(t, 50*time.Second, "work to go on", func() error {
 			list, _, err := w.console.Domains(t.Context(), DomainFilter{State: issuance.Issued}, false)
 			if err == nil && len(list) < n && w.proxy.Seen(http.MethodPost, "") < seen+15 {
 				err = errors.New("it does not")

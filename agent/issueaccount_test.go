@@ -38,7 +38,7 @@ func TestACAThatHangsHoldsUpNoOther(t *testing.T) {
 		hanging <- err
 		close(hanging)
 	}()
-	testkit.Eventually(t, 20*time.Second, "the first CA to be asked", func() error {
+	testkit.Eventually(t, 50*time.Second, "the first CA to be asked", func() error {
 		if w.proxy.Seen("", "") == 0 {
 			return errors.New("it is not")
 		}

@@ -95,7 +95,7 @@ func TestLeaderThatDiesWithARecordInDNS(t *testing.T) {
 	w.proxy.Set(testkit.Rule{Path: "/chalZ/", Fault: testkit.Hang})
 	stop := w.leader(t)
 	w.add(t, "*.a.test")
-	testkit.Eventually(t, 30*time.Second, "the CA to be asked to look", func() error {
+	testkit.Eventually(t, 50*time.Second, "the CA to be asked to look", func() error {
 		if w.proxy.Seen("", "/chalZ/") == 0 {
 			return errors.New("it is not")
 		}
@@ -139,7 +139,7 @@ func TestLeaderThatEndsWhileDNSHangs(t *testing.T) {
 		t.Errorf("the leader ended after %s, want it not to wait for the DNS server", took)
 	}
 	bind.Thaw(t)
-	testkit.Eventually(t, 20*time.Second, "the late record", func() error {
+	testkit.Eventually(t, 50*time.Second, "the late record", func() error {
 		if len(bind.TXT(t, record)) == 0 {
 			return errors.New("it is not there")
 		}

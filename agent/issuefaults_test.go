@@ -53,7 +53,7 @@ func TestFlappingLeadersObtainOnce(t *testing.T) {
 		stop()
 		seen := w.proxy.Seen("", "")
 		stop = w.leader(t)
-		testkit.Eventually(t, 20*time.Second, "the leader to begin", func() error {
+		testkit.Eventually(t, 50*time.Second, "the leader to begin", func() error {
 			if left := len(names) - w.pebble.Counts(t).Certificates; left > 0 && w.proxy.Seen("", "") == seen {
 				return fmt.Errorf("%d certificates are missing, and nothing is asked of the CA", left)
 			}
@@ -87,7 +87,7 @@ func TestConsulIsAwayDuringAnOrder(t *testing.T) {
 			w.consul.CutAll()
 			before := w.consul.Seen("", "/v1/txn")
 			close(g.release)
-			testkit.Eventually(t, 20*time.Second, "the certificate, and writes to fail", func() error {
+			testkit.Eventually(t, 50*time.Second, "the certificate, and writes to fail", func() error {
 				if n := w.consul.Seen("", "/v1/txn") - before; n < 3 || w.proxy.Seen(http.MethodPost, "/certZ") == 0 {
 					return fmt.Errorf("%d writes so far, the certificate fetched %d times", n, w.proxy.Seen(http.MethodPost, "/certZ"))
 				}
@@ -150,7 +150,7 @@ func TestACAThatHasForgottenUs(t *testing.T) {
 	for _, name := range names {
 		w.await(t, name, "issued", isState(issuance.Issued))
 	}
-	testkit.Eventually(t, 20*time.Second, "the renewal", func() error {
+	testkit.Eventually(t, 50*time.Second, "the renewal", func() error {
 		if it := w.item(t, "old.test"); it.State != issuance.Issued || it.Cert.Bundle == serial {
 			return fmt.Errorf("it is %s, failed %+v", it.State, it.Failed)
 		}
@@ -276,7 +276,7 @@ func TestAParkedNameIsToldOnce(t *testing.T) {
 	if err := w.console.RetryDomains(t.Context(), []string{"blocked.test"}, "test"); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, 30*time.Second, "word of what the operator has asked for", func() error {
+	testkit.Eventually(t, 50*time.Second, "word of what the operator has asked for", func() error {
 		if got := w.allTold("blocked.test"); len(got) < 2 {
 			return fmt.Errorf("told so far: %s", got)
 		}
@@ -350,7 +350,7 @@ func TestNoStormWhenTheCAWishesAll(t *testing.T) {
 	began := time.Now()
 	w.leader(t)
 	for n, name := range names[:15] {
-		testkit.Eventually(t, 20*time.Second, "the window of "+name, func() error {
+		testkit.Eventually(t, 50*time.Second, "the window of "+name, func() error {
 			if w.item(t, name).Cert.Window == nil {
 				return errors.New("it has none")
 			}

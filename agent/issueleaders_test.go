@@ -38,7 +38,7 @@ func TestAnAccountMovesToTheLeadersKeyring(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop = w.leader(t)
-	testkit.Eventually(t, 20*time.Second, "the account to move", func() error {
+	testkit.Eventually(t, 50*time.Second, "the account to move", func() error {
 		rec, err := w.leading.Account(t.Context())
 		if err == nil && rec.Old {
 			err = errors.New("it is sealed with the fleet's keyring")
@@ -81,7 +81,7 @@ func TestChallengesAreInConsulWhileTheCALooks(t *testing.T) {
 	w.depose(t, session)
 	w.leader(t)
 	w.answering(t)
-	testkit.Eventually(t, 30*time.Second, "the end of the challenge that a former leader left", func() error {
+	testkit.Eventually(t, 50*time.Second, "the end of the challenge that a former leader left", func() error {
 		if _, err := w.store.Challenge(t.Context(), "old"); !errors.Is(err, store.ErrMissing) {
 			return fmt.Errorf("Challenge() = %w, want %w", err, store.ErrMissing)
 		}

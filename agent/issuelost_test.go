@@ -35,7 +35,7 @@ func TestAFleetThatHadAnAccountGetsNoOtherOne(t *testing.T) {
 				w.reported(t, fleet.Report{Node: "other", Inventory: c.others})
 			}
 			w.leader(t)
-			testkit.Eventually(t, 20*time.Second, "the alarm", func() error {
+			testkit.Eventually(t, 50*time.Second, "the alarm", func() error {
 				if l := w.problems.list(); len(l) != 1 || l[0].Code != "account-missing" || !strings.Contains(l[0].Message, c.want) {
 					return fmt.Errorf("problems are %+v, want account-missing with %q", l, c.want)
 				}
@@ -51,7 +51,7 @@ func TestAFleetThatHadAnAccountGetsNoOtherOne(t *testing.T) {
 			if err := told.NewAccount(t.Context()); !errors.Is(err, ErrAccount) {
 				t.Errorf("NewAccount() once more = %v, want %v", err, ErrAccount)
 			}
-			testkit.Eventually(t, 20*time.Second, "the leader to go on", func() error {
+			testkit.Eventually(t, 50*time.Second, "the leader to go on", func() error {
 				if l := w.problems.list(); len(l) > 0 {
 					return fmt.Errorf("problems are %+v", l)
 				}

@@ -55,7 +55,7 @@ func (o *replaced) all() []string {
 func (w *issueWorld) awaitAnother(t *testing.T, name string, than fleet.Hash) issuance.Item {
 	t.Helper()
 	var it issuance.Item
-	testkit.Eventually(t, 30*time.Second, "another certificate of "+name, func() error {
+	testkit.Eventually(t, 50*time.Second, "another certificate of "+name, func() error {
 		if it = w.item(t, name); it.State != issuance.Issued || it.Cert.Bundle == than {
 			return errors.New("it is " + string(it.State))
 		}

@@ -151,7 +151,7 @@ func TestStagingHasABudgetOfItsOwn(t *testing.T) {
 	w.failed(t, stagingAfter, refusedBefore, "a.test", "b.test")
 	w.leader(t)
 	w.answering(t)
-	testkit.Eventually(t, 30*time.Second, "one issued and one waiting", func() error {
+	testkit.Eventually(t, 50*time.Second, "one issued and one waiting", func() error {
 		list, _, err := w.console.Domains(t.Context(), DomainFilter{State: issuance.Issued}, false)
 		waiting, _, waitErr := w.console.Domains(t.Context(), DomainFilter{State: issuance.Waiting}, false)
 		if err != nil || waitErr != nil || len(list) != 1 || len(waiting) != 1 {

@@ -47,7 +47,7 @@ func TestTombstonesStayUntilEveryNodeFollowed(t *testing.T) {
 	report := func(followed uint64) {
 		t.Helper()
 		reports <- fleet.Report{Node: "n", At: now, Inventory: followed}
-		testkit.Eventually(t, 30*time.Second, "the report", func() error {
+		testkit.Eventually(t, 50*time.Second, "the report", func() error {
 			rs, _, err := st.Reports(t.Context())
 			if err == nil && (len(rs) != 1 || rs[0].Inventory != followed) {
 				return fmt.Errorf("reports are %+v", rs)

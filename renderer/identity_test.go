@@ -30,7 +30,7 @@ func TestApplySignalsNobodyElse(t *testing.T) {
 				}
 			})
 			// Its command line is empty for a moment.
-			testkit.Eventually(t, 10*time.Second, "the child's title", func() error {
+			testkit.Eventually(t, 50*time.Second, "the child's title", func() error {
 				p, err := readProcess(cmd.Process.Pid)
 				if err == nil && p.title == "" {
 					err = errors.New("none yet")
@@ -162,7 +162,7 @@ func TestUrgentApplyEndsOldWorkersAndKeys(t *testing.T) {
 		t.Errorf("Apply() took %s, want old workers to have had their %s: was the connection held?", o.Reload.Took, g.cfg.OldWorkerLimit)
 	}
 	// One that has given up its memory, and with it the keys, may be listed a moment longer.
-	testkit.Eventually(t, 10*time.Second, "the end of the old workers", func() error {
+	testkit.Eventually(t, 50*time.Second, "the end of the old workers", func() error {
 		for _, w := range before {
 			if _, err := readProcess(w.pid); err == nil {
 				return fmt.Errorf("old worker %d still lives", w.pid)
@@ -213,7 +213,7 @@ func TestEndWorkerSparesOtherProcesses(t *testing.T) {
 // its own title.
 func waitWorkers(t *testing.T, master int) (ws []process) {
 	t.Helper()
-	testkit.Eventually(t, 10*time.Second, "workers", func() (err error) {
+	testkit.Eventually(t, 50*time.Second, "workers", func() (err error) {
 		if ws, err = workers(master); err == nil && len(ws) == 0 {
 			err = errors.New("none")
 		}

@@ -65,7 +65,7 @@ func TestRelativePrefixAndConfigurationFile(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	testkit.Eventually(t, 10*time.Second, "nginx", func() error {
+	testkit.Eventually(t, 50*time.Second, "nginx", func() error {
 		_, err := g.master(t.Context())
 		return err
 	})

@@ -69,7 +69,7 @@ func plantOutsiders(t testing.TB, c Config) {
 // onlyWorker waits for the end of the worker that had no certificates.
 func (g *sniRig) onlyWorker(t testing.TB) (pid int) {
 	t.Helper()
-	testkit.Eventually(t, 10*time.Second, "one worker", func() error {
+	testkit.Eventually(t, 50*time.Second, "one worker", func() error {
 		ws, err := workers(g.nginx.PID())
 		if err == nil && len(ws) != 1 {
 			err = fmt.Errorf("workers = %+v", ws)

@@ -45,7 +45,7 @@ func watchFiles(t testing.TB, pid int) (paths func() []string) {
 			t.Error(err)
 		}
 	}
-	testkit.Eventually(t, 10*time.Second, "strace to watch the worker", func() error {
+	testkit.Eventually(t, 50*time.Second, "strace to watch the worker", func() error {
 		if strings.Contains(read(t, fmt.Sprintf("/proc/%d/status", pid)), fmt.Sprintf("TracerPid:\t%d\n", cmd.Process.Pid)) {
 			return nil
 		}

@@ -139,7 +139,7 @@ func TestKeepSurvivesOneHungRenewal(t *testing.T) {
 	defer cancel()
 	kept := make(chan error, 1)
 	go func() { kept <- s.KeepLease(ctx) }()
-	testkit.Eventually(t, 30*time.Second, "renewals after the hung one", func() error {
+	testkit.Eventually(t, 50*time.Second, "renewals after the hung one", func() error {
 		if n := proxy.Seen("PUT", "/v1/session/renew"); n < 5 {
 			return errors.New("too few")
 		}

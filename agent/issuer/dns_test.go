@@ -129,7 +129,7 @@ func TestNextLeaderGoesOnAndTidies(t *testing.T) {
 				_, err := former.Obtain(lease, it, false, leaving{w.responder(t, w.bind.Secret)}, n.put)
 				done <- err
 			}()
-			testkit.Eventually(t, 20*time.Second, "the leader to hang", func() error {
+			testkit.Eventually(t, 50*time.Second, "the leader to hang", func() error {
 				if proxy.Seen("", path) == 0 {
 					return errors.New("it does not")
 				}

@@ -243,7 +243,7 @@ func TestAnOrderThatStaysPendingIsAskedForSlowly(t *testing.T) {
 	}()
 	const looks = 12
 	began := time.Now()
-	testkit.Eventually(t, 20*time.Second, "the order to be looked at", func() error {
+	testkit.Eventually(t, 50*time.Second, "the order to be looked at", func() error {
 		if n := proxy.Seen(http.MethodPost, "/my-order"); n < looks {
 			return fmt.Errorf("%d times so far", n)
 		}

@@ -249,7 +249,7 @@ func TestNothingIsAskedAfterTheLease(t *testing.T) {
 		_, err := c.Obtain(lease, ordered(t, "a.test"), false, Stateless{}, new(note).put)
 		done <- err
 	}()
-	testkit.Eventually(t, 30*time.Second, "the order to be asked for", func() error {
+	testkit.Eventually(t, 50*time.Second, "the order to be asked for", func() error {
 		if proxy.Seen("", "/order-plz") == 0 {
 			return errors.New("not asked")
 		}

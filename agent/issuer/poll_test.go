@@ -130,7 +130,7 @@ func TestAFinishedAnswerIsTaken(t *testing.T) {
 	proxy.Set(testkit.Rule{Path: "/finalize-order/", Fault: func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 		pass.ServeHTTP(httptest.NewRecorder(), r)
 		var order acme.ExtendedOrder
-		testkit.Eventually(t, 20*time.Second, "the certificate", func() (err error) {
+		testkit.Eventually(t, 50*time.Second, "the certificate", func() (err error) {
 			if order, err = other.core.Orders.Get(n.url); err == nil && order.Certificate == "" {
 				err = errors.New("order is " + order.Status)
 			}

@@ -50,7 +50,7 @@ func TestACertificateTakesSevenRequests(t *testing.T) {
 		return func(rw http.ResponseWriter, r *http.Request, pass http.Handler) {
 			answer := httptest.NewRecorder()
 			pass.ServeHTTP(answer, r)
-			testkit.Eventually(t, 20*time.Second, "the CA to be done", done)
+			testkit.Eventually(t, 50*time.Second, "the CA to be done", done)
 			for name, values := range answer.Header() {
 				rw.Header()[name] = values
 			}

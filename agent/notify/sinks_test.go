@@ -173,7 +173,7 @@ func TestExecEndsWithWhatItStarted(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- x.Send(ctx, event("a"), nil) }()
 	var pid []byte
-	testkit.Eventually(t, 20*time.Second, "the program to start another", func() error {
+	testkit.Eventually(t, 50*time.Second, "the program to start another", func() error {
 		pid, err = os.ReadFile(mark)
 		if err == nil && !strings.HasSuffix(string(pid), "\n") {
 			err = errors.New("not yet")
@@ -184,7 +184,7 @@ func TestExecEndsWithWhatItStarted(t *testing.T) {
 	if err := <-done; err == nil {
 		t.Error("Send() to a program that hangs = nil, want an error")
 	}
-	testkit.Eventually(t, 20*time.Second, "the end of what the program started", func() error {
+	testkit.Eventually(t, 50*time.Second, "the end of what the program started", func() error {
 		status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
 		if errors.Is(err, fs.ErrNotExist) || err == nil && strings.Contains(string(status), " Z ") {
 			return nil

@@ -64,7 +64,7 @@ func TestChallengesAreAnswered(t *testing.T) {
 		"status":         {"GET", "/v1/status", 404, "404 page not found\n"},
 		"other wellness": {"GET", "/.well-known/x", 404, "404 page not found\n"},
 	}
-	testkit.Eventually(t, 30*time.Second, "the address to answer", func() error {
+	testkit.Eventually(t, 50*time.Second, "the address to answer", func() error {
 		_, _, err := fetch(t, "GET", "http://"+address+"/")
 		return err
 	})

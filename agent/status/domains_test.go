@@ -208,7 +208,7 @@ func serveDomains(t *testing.T, path, group string) {
 			t.Errorf("ServeDomains() = %v, want nil when the context ends", err)
 		}
 	})
-	testkit.Eventually(t, 30*time.Second, "the socket to answer", func() error {
+	testkit.Eventually(t, 50*time.Second, "the socket to answer", func() error {
 		_, err := ask(t, path, http.MethodGet, "/", nil)
 		return err
 	})
@@ -260,7 +260,7 @@ func TestFewDomainRequestsWorkAtATime(t *testing.T) {
 	}
 	close(d.let)
 	for range clients {
-		testkit.Eventually(t, 30*time.Second, "an answer", func() error {
+		testkit.Eventually(t, 50*time.Second, "an answer", func() error {
 			select {
 			case code := <-answered:
 				if code != 200 {

@@ -58,7 +58,7 @@ func serveGateway(t *testing.T, gid int) (path string) {
 			t.Errorf("ServeCertificates() = %v, want nil when the context ends", err)
 		}
 	})
-	testkit.Eventually(t, 30*time.Second, "the socket to answer", func() error {
+	testkit.Eventually(t, 50*time.Second, "the socket to answer", func() error {
 		_, err := ask(t, path, http.MethodGet, "/", nil)
 		return err
 	})

@@ -44,7 +44,7 @@ func web(t *testing.T, cfg HTTPConfig, r fleet.Report) string {
 			t.Errorf("ServeHTTP() = %v, want nil when the context ends", err)
 		}
 	})
-	testkit.Eventually(t, 30*time.Second, "an answer at "+cfg.Address, func() error {
+	testkit.Eventually(t, 50*time.Second, "an answer at "+cfg.Address, func() error {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", cfg.Address)
 		if err != nil {
 			return err

@@ -65,7 +65,7 @@ func serveAll(t *testing.T, path, group string, n *node, d status.Domains) *stat
 		}
 	})
 	c := status.NewClient(path)
-	testkit.Eventually(t, 30*time.Second, "the socket to answer", func() error {
+	testkit.Eventually(t, 50*time.Second, "the socket to answer", func() error {
 		_, err := c.Report(t.Context())
 		return err
 	})

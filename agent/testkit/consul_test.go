@@ -46,7 +46,7 @@ func TestFrozenConsulAnswersOnlyWhenThawed(t *testing.T) {
 		t.Errorf("Get(a) while frozen = %v, want a deadline error", err)
 	}
 	s.Thaw(t)
-	Eventually(t, 10*time.Second, "an answer", func() error {
+	Eventually(t, 50*time.Second, "an answer", func() error {
 		_, _, err := s.Client(t).KV().Get("a", nil)
 		return err
 	})
@@ -73,7 +73,7 @@ func TestSharedConsulIsOneServerWithShortSessions(t *testing.T) {
 	if err != nil {
 		t.Fatalf("create session of 1 s: %v", err)
 	}
-	Eventually(t, 20*time.Second, "the end of a session nobody renews", func() error {
+	Eventually(t, 50*time.Second, "the end of a session nobody renews", func() error {
 		entry, _, err := s.Client(t).Session().Info(id, nil)
 		if err == nil && entry != nil {
 			err = fmt.Errorf("session %s lives", id)

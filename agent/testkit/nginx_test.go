@@ -105,7 +105,7 @@ func TestChildrenEndWithTheirProcess(t *testing.T) {
 	}
 	var pid int
 	var addr string
-	Eventually(t, 20*time.Second, "the child's nginx", func() error {
+	Eventually(t, 50*time.Second, "the child's nginx", func() error {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return err
@@ -119,7 +119,7 @@ func TestChildrenEndWithTheirProcess(t *testing.T) {
 	if err := parent.Wait(); err == nil {
 		t.Fatal("Wait() of a killed process = nil, want an error")
 	}
-	Eventually(t, 10*time.Second, "the end of nginx and its workers", func() error {
+	Eventually(t, 50*time.Second, "the end of nginx and its workers", func() error {
 		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) && !zombie(pid) {
 			return fmt.Errorf("process %d lives", pid)
 		}

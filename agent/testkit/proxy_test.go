@@ -121,7 +121,7 @@ func TestProxyHangsUntilTheRulesChange(t *testing.T) {
 		_, err := fetch(t, p, "/v1/status/leader")
 		done <- err
 	}()
-	Eventually(t, 30*time.Second, "the request", func() error {
+	Eventually(t, 50*time.Second, "the request", func() error {
 		if p.Seen("", "/") == 0 {
 			return errors.New("none came")
 		}
@@ -162,7 +162,7 @@ func TestProxyCutsBlockingQueries(t *testing.T) {
 		_, _, err := c.KV().Get(key, (&api.QueryOptions{WaitIndex: pair.ModifyIndex, WaitTime: time.Minute}).WithContext(t.Context()))
 		done <- err
 	}()
-	Eventually(t, 30*time.Second, "the end of the query", func() error {
+	Eventually(t, 50*time.Second, "the end of the query", func() error {
 		p.CutAll()
 		select {
 		case err := <-done:

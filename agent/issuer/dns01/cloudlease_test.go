@@ -47,12 +47,12 @@ func TestLeaseEndsACloudThatHangs(t *testing.T) {
 			done := make(chan error, 1)
 			r := responder(t, bind, zoneOf(bind, name, secrets(settings)))
 			go func() { done <- r.Present(lease, "a.test", "token", "token.thumbprint") }()
-			testkit.Eventually(t, 20*time.Second, "the cloud to be asked", received(asked))
+			testkit.Eventually(t, 50*time.Second, "the cloud to be asked", received(asked))
 			end()
 			if err := <-done; err == nil {
 				t.Error("Present() = nil, want an error")
 			}
-			testkit.Eventually(t, 10*time.Second, "the end of the request", received(gone))
+			testkit.Eventually(t, 50*time.Second, "the end of the request", received(gone))
 			r.CleanUp(lease, "a.test", "token", "token.thumbprint")
 			testkit.Eventually(t, time.Minute, "the end of the call", r.idle)
 			if n := requests.Load(); n != 1 {

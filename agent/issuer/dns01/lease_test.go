@@ -36,7 +36,7 @@ func TestUpdateThatHangsEndsByItself(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- r.Present(lease, "a.test", "token", "token.thumbprint") }()
 	var turn chan struct{}
-	testkit.Eventually(t, 10*time.Second, "the update", func() error {
+	testkit.Eventually(t, 50*time.Second, "the update", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if o := r.open["token"]; o != nil {
@@ -57,7 +57,7 @@ func TestUpdateThatHangsEndsByItself(t *testing.T) {
 	if len(turn) == 0 || r.idle() == nil {
 		t.Error("the record is let go while the update is under way")
 	}
-	testkit.Eventually(t, 30*time.Second, "the end of the update", r.idle)
+	testkit.Eventually(t, 50*time.Second, "the end of the update", r.idle)
 	if len(turn) > 0 {
 		t.Error("the update goes on after the record was let go")
 	}
@@ -98,7 +98,7 @@ func TestNothingBeginsAfterTheLease(t *testing.T) {
 				t.Errorf("TXT after CleanUp() without a lease = %q, want the record: the next leader may need it", got)
 			}
 			r.CleanUp(t.Context(), "a.test", "token", "token.thumbprint")
-			testkit.Eventually(t, 10*time.Second, "nothing to be kept", r.idle)
+			testkit.Eventually(t, 50*time.Second, "nothing to be kept", r.idle)
 		})
 	}
 }
@@ -116,7 +116,7 @@ func TestUpdateWaitsNoLongerThanTheLease(t *testing.T) {
 	<-held
 	done := make(chan error, 1)
 	go func() { done <- r.Present(lease, "a.test", "token", "token.thumbprint") }()
-	testkit.Eventually(t, 10*time.Second, "the turn", func() error {
+	testkit.Eventually(t, 50*time.Second, "the turn", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if len(r.open) == 0 {
@@ -133,7 +133,7 @@ func TestUpdateWaitsNoLongerThanTheLease(t *testing.T) {
 	if err := <-left; err != nil {
 		t.Errorf("asking() = %v", err)
 	}
-	testkit.Eventually(t, 10*time.Second, "nothing to be kept", r.idle)
+	testkit.Eventually(t, 50*time.Second, "nothing to be kept", r.idle)
 	if n := bind.Added(t, recordName); n > 0 {
 		t.Errorf("%d records were set after the lease, want none", n)
 	}

@@ -201,7 +201,7 @@ func TestOneRecordServesOneChallengeAtATime(t *testing.T) {
 	if got := bind.TXT(t, recordName); len(got) > 0 {
 		t.Errorf("TXT after all = %q, want none", got)
 	}
-	testkit.Eventually(t, 10*time.Second, "nothing to be kept", r.idle)
+	testkit.Eventually(t, 50*time.Second, "nothing to be kept", r.idle)
 }
 
 // TestNextLeaderTakesAway has a leader lose its lease while a record is set.
@@ -268,12 +268,12 @@ func TestLeaseEndsAProviderThatHangs(t *testing.T) {
 			done := make(chan error, 1)
 			r := responder(t, bind, tt.zone)
 			go func() { done <- r.Present(lease, "a.test", "token", "token.thumbprint") }()
-			testkit.Eventually(t, 10*time.Second, "the provider to be asked", tt.begun)
+			testkit.Eventually(t, 50*time.Second, "the provider to be asked", tt.begun)
 			end()
 			if err := <-done; err == nil {
 				t.Error("Present() = nil, want an error")
 			}
-			testkit.Eventually(t, 10*time.Second, "the end of what it began", tt.ending)
+			testkit.Eventually(t, 50*time.Second, "the end of what it began", tt.ending)
 		})
 	}
 }

@@ -392,7 +392,7 @@ func TestStreamLeavesWhoHasGone(t *testing.T) {
 	if err := resp.Body.Close(); err != nil {
 		t.Error(err)
 	}
-	testkit.Eventually(t, 30*time.Second, "the stream to end", func() error {
+	testkit.Eventually(t, 50*time.Second, "the stream to end", func() error {
 		if n := p.streams.count(); n != 0 {
 			return fmt.Errorf("%d are open", n)
 		}
