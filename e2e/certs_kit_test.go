@@ -169,7 +169,7 @@ func (n *Node) Greet(t *testing.T, ca *CA, h Hello) (w Welcome, err error) {
 	d := tls.Dialer{NetDialer: &net.Dialer{}, Config: &tls.Config{
 		MinVersion: max(h.Version, tls.VersionTLS12), MaxVersion: h.Version, ServerName: h.SNI, RootCAs: ca.roots, ClientSessionCache: jar,
 	}}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), settle)
 	defer cancel()
 	c, err := d.DialContext(ctx, "tcp", n.Nginx.TLSAddrs[0])
 	if err != nil {

@@ -179,7 +179,7 @@ func TestPlanTellsWhatElseIsNew(t *testing.T) {
 	if p.Reloads != 1 || len(p.Reasons) != 1 || p.Total.Reload != 1 || p.Total.Files != 2 || p.Changes[2].Subject != "servers" {
 		t.Errorf("plan for open names = %+v, want a reload for other servers alone", p)
 	}
-	f.CLI(t, "rotate-ticket", "--emergency", "--timeout", "1s").Want(t, 1) // nobody confirms it
+	f.CLI(t, "rotate-ticket", "--emergency", "--timeout", "5s").Want(t, 1) // nobody confirms it
 	if p = n.Plan(t, 0); p.Changes[0].Subject != "ring" || p.Changes[0].Effect != "reload" || p.Total.Reload != 2 || p.Reloads != 1 {
 		t.Errorf("plan of another ring = %+v, want it first, and one reload", p)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -62,7 +63,7 @@ func TestRotateTicketIsHeldByANodeWithoutAgent(t *testing.T) {
 	if code, _ := down.Agent.Stop(t); code != 0 {
 		t.Errorf("agent ended with %d, want 0", code)
 	}
-	for _, args := range [][]string{{"rotate-ticket"}, {"rotate-ticket", "--wait", "--timeout", "2s"}} {
+	for _, args := range [][]string{{"rotate-ticket"}, {"rotate-ticket", "--wait", "--timeout", "5s"}} {
 		r := f.CLI(t, args...).Want(t, 1)
 		if !strings.Contains(r.Stderr, "node3 (no report") || strings.Contains(r.Stderr, "node1 (") || !strings.Contains(r.Stderr, "hint:") {
 			t.Errorf("%s: want it to name node3 alone, and advice", r)
@@ -99,20 +100,12 @@ func TestRotateTicketWaitGoesOnOnceTheNodeIsBack(t *testing.T) {
 	t.Parallel()
 	f := NewFleet(t, FleetOptions{Nodes: 2})
 	f.Nodes[1].Agent.Stop(t)
-	done := make(chan Result, 1)
-	go func() { done <- f.CLI(t, "rotate-ticket", "--wait") }()
-	f.Await(t, "node2 without a report", func(s Status) error {
-		if n := findNode(s, "node2"); n == nil || n.Alive {
-			return fmt.Errorf("%+v", n)
-		}
-		return nil
-	})
+	c := startChild(t, "rotate-ticket", filepath.Join(f.Dir, "rotate.log"), append([]string{"TLSFLEET_CONFIG=" + f.Nodes[0].Config}, f.env...),
+		binary(t), "rotate-ticket", "--wait")
+	AwaitLog(t, c, "epoch 1: 1 of 2 nodes prove the ring in force, waiting for node2")
 	f.Nodes[1].StartAgent(t)
-	r := (<-done).Want(t, 0)
-	for _, want := range []string{"epoch 1: 1 of 2 nodes prove the ring in force, waiting for node2", "epoch 2: 2 of 2 nodes prove the new ring"} {
-		if !strings.Contains(r.Stderr, want) {
-			t.Errorf("progress = %q, want %q in it", r.Stderr, want)
-		}
+	if code := c.Code(); code != 0 || CountLog(c, "epoch 2: 2 of 2 nodes prove the new ring") == 0 {
+		t.Errorf("rotate-ticket --wait ended with %d, want 0 and both nodes to prove epoch 2: %s", code, c.Log())
 	}
 	if got := f.Ring(t).Epoch; got != 2 {
 		t.Errorf("ring epoch = %d, want 2", got)
@@ -121,14 +114,15 @@ func TestRotateTicketWaitGoesOnOnceTheNodeIsBack(t *testing.T) {
 
 func TestRotateTicketPassesOverANodeByPolicy(t *testing.T) {
 	t.Parallel()
-	f := NewFleet(t, FleetOptions{Settings: Settings{"ticket.policy": "proceed", "ticket.deadline": "10s"}})
+	f := NewFleet(t, FleetOptions{Settings: Settings{"ticket.policy": "proceed", "ticket.deadline": "1h"}})
 	f.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
 	f.Nodes[2].Agent.Stop(t)
 	r := f.CLI(t, "rotate-ticket").Want(t, 1)
 	if !strings.Contains(r.Stderr, "node3 (no report") {
 		t.Errorf("%s: want node3 named before the deadline", r)
 	}
-	r = f.CLI(t, "rotate-ticket", "--wait", "--timeout", "20s").Want(t, 1) // changed, but not proved by node3
+	f.passOver(t)
+	r = f.CLI(t, "rotate-ticket", "--wait", "--timeout", "10s").Want(t, 1) // changed, but not proved by node3
 	if !strings.Contains(r.Stderr, "not every node has proved the new ring (epoch 3): node3 (no report") {
 		t.Errorf("%s: want node3 named as not having proved the new ring", r)
 	}

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-const stopWithin = 5 * time.Second
+// stopWithin is less than an agent waits for an answer of Consul.
+const stopWithin = 9 * time.Second
 
 func TestSIGTERMLeavesNginxAndServiceAlone(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
@@ -29,7 +28,7 @@ func TestDomainCommands(t *testing.T) {
 	f.pebble.SetAddress(t, "elsewhere.test", "127.0.0.2") // nobody listens there
 	f.says(t, 0, "issued 1 of 1 certificate", "domain", "add", "A.test.", "--wait")
 	for _, n := range f.Nodes {
-		testkit.Eventually(t, 20*time.Second, "a.test on "+n.Name, func() error {
+		testkit.Eventually(t, settle, "a.test on "+n.Name, func() error {
 			if !slices.Contains(n.live(t), "a.test") {
 				return fmt.Errorf("it has %v", n.live(t))
 			}

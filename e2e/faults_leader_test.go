@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -123,7 +124,9 @@ func TestKilledLeaderIsReplacedAndNoRequestIsLost(t *testing.T) {
 		}
 		return nil
 	})
-	if took := time.Since(begin); took > 2*leaderTTL+5*time.Second {
+	next := f.Nodes[slices.IndexFunc(f.Nodes, func(n *Node) bool { return n.Name == s.Leader })]
+	AwaitLog(t, next.Agent, "leading:")
+	if took := saidAt(t, next, "leading:").Sub(begin); took > 2*leaderTTL+5*time.Second {
 		t.Errorf("%s leads %s after the kill, want within two TTLs", s.Leader, took)
 	}
 	leader.StartAgent(t)

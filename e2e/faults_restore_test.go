@@ -30,10 +30,11 @@ func (n *Node) reboot(t *testing.T) {
 	}
 }
 
-// restore runs tlsfleet restore, then starts nginx, which must work.
-func (n *Node) restore(t *testing.T) agent.Restored {
+// restore runs tlsfleet restore, which waits so long for Consul, then starts
+// nginx, which must work.
+func (n *Node) restore(t *testing.T, wait string) agent.Restored {
 	t.Helper()
-	r := n.CLI(t, "restore", "--wait", "2s", "--format", "json").Want(t, 0)
+	r := n.CLI(t, "restore", "--wait", wait, "--format", "json").Want(t, 0)
 	var res agent.Restored
 	if err := json.Unmarshal([]byte(r.Stdout), &res); err != nil {
 		t.Fatalf("%v: %s", err, r)
@@ -96,7 +97,7 @@ func TestRestoreWithConsulDown(t *testing.T) {
 			proxy.Set(testkit.Rule{Fault: testkit.Cut})
 			n.reboot(t)
 			tt.before(t, f, n)
-			res := n.restore(t)
+			res := n.restore(t, "2s")
 			if res.Mode != tt.mode || res.Source != tt.source || res.Note == "" {
 				t.Errorf("restore = %+v, want mode %s from %s with a note", res, tt.mode, tt.source)
 			}
@@ -125,7 +126,7 @@ func TestRestoreTakesTheNewerRingFromConsul(t *testing.T) {
 	n.Drain(t, true)
 	n.reboot(t)
 	f.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
-	if res := n.restore(t); res.Mode != fleet.ModeRing || res.Source != "consul" || res.Epoch != 2 {
+	if res := n.restore(t, "30s"); res.Mode != fleet.ModeRing || res.Source != "consul" || res.Epoch != 2 {
 		t.Errorf("restore = %+v, want the ring of epoch 2 from Consul", res)
 	}
 	n.WantSeals(t, "after the boot", f.sealsNow(t))
@@ -145,7 +146,7 @@ func TestRestoreRefusesAnOlderRing(t *testing.T) {
 	current := f.sealsNow(t)
 	n.reboot(t)
 	f.PlantRing(t, old)
-	res := n.restore(t)
+	res := n.restore(t, "30s")
 	if res.Source != "local copy" || res.Epoch != 2 || !strings.Contains(res.Note, "older") {
 		t.Errorf("restore = %+v, want epoch 2 from the local copy, with why", res)
 	}

@@ -83,10 +83,10 @@ func (n *Node) SealsWith(t *testing.T) fleet.KeyName {
 // visit makes one connection and reads the answer, so that the tickets of TLS
 // 1.3, which come after the handshake, are taken in.
 func (n *Node) visit(version uint16, jar *heldTicket) (resumed bool, err error) {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: &tls.Config{
+	d := tls.Dialer{NetDialer: &net.Dialer{}, Config: &tls.Config{
 		MinVersion: version, MaxVersion: version, ServerName: serverName, RootCAs: n.fleet.Roots, ClientSessionCache: jar,
 	}}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), settle)
 	defer cancel()
 	c, err := d.DialContext(ctx, "tcp", n.Nginx.TLSAddrs[0])
 	if err != nil {

@@ -25,7 +25,7 @@ const serverName = "a.test"
 
 // settle is how long a fleet may take for what it should do at once. It is
 // only reached by a test that fails.
-const settle = 30 * time.Second
+const settle = 90 * time.Second
 
 // Settings are attributes of tlsfleet.hcl by "block.attribute", or
 // "attribute" at the top: string, bool, []string or a map of strings.

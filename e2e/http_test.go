@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
@@ -61,7 +60,7 @@ func TestMetricsFollowARotation(t *testing.T) {
 	addrs := map[int]string{}
 	f := NewFleet(t, FleetOptions{Node: withHTTP(t, addrs)})
 	f.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
-	testkit.Eventually(t, 20*time.Second, "the rotation in the metrics", func() error {
+	testkit.Eventually(t, settle, "the rotation in the metrics", func() error {
 		leaders := 0.0
 		for _, addr := range addrs {
 			_, text, err := get(t, addr, "/metrics")
@@ -97,7 +96,7 @@ func TestMetricsFollowARotation(t *testing.T) {
 		t.Errorf("GET /readyz = %d %s %v, want 200", code, body, err)
 	}
 	f.Nodes[1].Nginx.Stop(t)
-	testkit.Eventually(t, 20*time.Second, "a node without nginx to be unready", func() error {
+	testkit.Eventually(t, settle, "a node without nginx to be unready", func() error {
 		code, body, err := get(t, addrs[1], "/readyz")
 		if err == nil && code != http.StatusServiceUnavailable {
 			err = fmt.Errorf("GET /readyz = %d %s, want 503", code, body)
@@ -118,13 +117,16 @@ func TestTakenHTTPAddressStopsNothing(t *testing.T) {
 	}
 	addr := l.Addr().String()
 	f := NewFleet(t, FleetOptions{Nodes: 1, Settings: Settings{"http.address": addr}})
-	if out := f.CLI(t, "status"); !strings.Contains(out.Stdout, "address already in use") {
-		t.Errorf("status does not tell that the HTTP address is taken:\n%s", out.Stdout)
-	}
+	testkit.Eventually(t, settle, "status to tell that the HTTP address is taken", func() error {
+		if out := f.CLI(t, "status"); !strings.Contains(out.Stdout, "address already in use") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, 30*time.Second, "the address once it is free", func() error {
+	testkit.Eventually(t, settle, "the address once it is free", func() error {
 		code, body, err := get(t, addr, "/readyz")
 		if err == nil && code != http.StatusOK {
 			err = fmt.Errorf("GET /readyz = %d %s", code, body)

@@ -7,17 +7,23 @@ import (
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
 // lastEventKey is the name of the key in the newest event of this name, read
-// as its sender made it: `openssl rand | base64`.
-func (f *Fleet) lastEventKey(t *testing.T) (name fleet.KeyName, size int) {
+// as its sender made it: `openssl rand | base64`. It waits until count of them
+// have come.
+func (f *Fleet) lastEventKey(t *testing.T, count int) (name fleet.KeyName, size int) {
 	t.Helper()
-	events, _, err := f.Consul.Client(t).Event().List("ssl-session-ticket-refresh", nil)
-	if err != nil || len(events) == 0 {
-		t.Fatalf("list events: %d, %v", len(events), err)
-	}
-	text := strings.Join(strings.Fields(string(events[len(events)-1].Payload)), "")
+	var text string
+	testkit.Eventually(t, settle, fmt.Sprintf("%d events", count), func() error {
+		events, _, err := f.Consul.Client(t).Event().List("ssl-session-ticket-refresh", nil)
+		if err != nil || len(events) < count {
+			return fmt.Errorf("list events: %d, %w", len(events), err)
+		}
+		text = strings.Join(strings.Fields(string(events[len(events)-1].Payload)), "")
+		return nil
+	})
 	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(key) < fleet.KeyNameSize {
 		t.Fatalf("read event: %d bytes, %v", len(key), err)
@@ -36,6 +42,7 @@ func TestRefreshEventAsTyped(t *testing.T) {
 	}
 	f := NewFleet(t, FleetOptions{Settings: Settings{"ticket.accept_event_keys": true, "reload.splay": "1s"}})
 	traffic := f.StartTraffic(t)
+	fired := 0
 	for name, tt := range tests {
 		before := f.Ring(t)
 		tickets := f.Nodes[0].TakeTickets(t)
@@ -44,7 +51,8 @@ func TestRefreshEventAsTyped(t *testing.T) {
 			reloads = append(reloads, n.Reloads())
 		}
 		f.Shell(t, tt.line).Want(t, 0)
-		want, size := f.lastEventKey(t)
+		fired++
+		want, size := f.lastEventKey(t, fired)
 		if size != tt.size {
 			t.Fatalf("%s: the event carries %d bytes, want %d", name, size, tt.size)
 		}

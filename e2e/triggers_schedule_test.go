@@ -14,9 +14,10 @@ import (
 func TestScheduleRotatesOncePerInterval(t *testing.T) {
 	t.Parallel()
 	const every = 6 * time.Second
-	f := NewFleet(t, FleetOptions{Nodes: 2, Settings: Settings{
+	f := NewFleet(t, FleetOptions{Nodes: 2, Idle: true, Settings: Settings{
 		"ticket.rotate_every": every.String(), "ticket.session_timeout": "6s", "ticket.apply_lag": "2s",
 	}})
+	f.startAll(t) // on a busy machine there is no moment without a change that is on its way
 	leader := f.Leader(t)
 	var at []time.Time
 	testkit.Eventually(t, 3*settle, "three rotations on schedule", func() error {
@@ -34,9 +35,9 @@ func TestScheduleRotatesOncePerInterval(t *testing.T) {
 		t.Errorf("Status() = %+v, want a rotation on schedule by %s", s, leader.Name)
 	}
 	gaps := []time.Duration{at[1].Sub(at[0]), at[2].Sub(at[1])}
-	// Times in a ring are whole seconds. A busy machine takes longer to prove a
-	// ring, which no rotation comes before.
-	if least := slices.Min(gaps); least < every-time.Second || least > 2*every-time.Second {
+	// Times in a ring are whole seconds, and a line is written after the ring. A
+	// busy machine takes longer to prove a ring, which no rotation comes before.
+	if least := slices.Min(gaps); least < every-2*time.Second || least > 2*every-time.Second {
 		t.Errorf("rotations are %v apart, want %s", gaps, every)
 	}
 	if keep := f.Ring(t).Keep; keep != 3 {
@@ -176,7 +177,7 @@ func TestNextLeaderPromotesAnAdoptedKey(t *testing.T) {
 	if s.Epoch != 3 || s.Cause != fleet.CausePromote || s.By != next.Name {
 		t.Errorf("Status() = %+v, want epoch 3 (promote) by %s", s, next.Name)
 	}
-	if want, _ := f.lastEventKey(t); f.Ring(t).Key(t, fleet.RoleCurrent) != want {
+	if want, _ := f.lastEventKey(t, 1); f.Ring(t).Key(t, fleet.RoleCurrent) != want {
 		t.Errorf("current key = %s, want %s, as in the event", f.Ring(t).Key(t, fleet.RoleCurrent), want)
 	}
 }

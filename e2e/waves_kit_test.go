@@ -160,6 +160,12 @@ func newWaveFleet(t *testing.T, s Settings) (f *Fleet, ca *CA, leader *Node) {
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend A.")
 	leader = f.Leader(t)
 	leader.Drain(t, true)
+	f.Await(t, "the leader out of service", func(s Status) error {
+		if st := s.Node(t, leader.Name); !st.Drained {
+			return fmt.Errorf("it is %+v", st)
+		}
+		return nil
+	})
 	return f, ca, leader
 }
 

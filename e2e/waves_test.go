@@ -68,7 +68,7 @@ func TestSitesGoInWaves(t *testing.T) {
 // and it serves them when it is back.
 func TestCanaryKilledInItsTrial(t *testing.T) {
 	t.Parallel()
-	f, ca, leader := newWaveFleet(t, Settings{"sites.prove_within": "12s"})
+	f, ca, leader := newWaveFleet(t, Settings{"sites.prove_within": "20s"})
 	backend, asked, goOn := heldBackend(t, "B")
 	_, canary := f.beginWave(t, backend)
 	select {
