@@ -277,7 +277,7 @@ func (w *waves) tell(v handlers.Wave, seen handlers.WaveView) {
 	w.seen.wave(v)
 	var list []fleet.Problem
 	if v.State == handlers.WaveHalted {
-		list = append(list, fleet.Problem{Code: "wave-halted", Severity: fleet.Alarm, Message: haltedText(v),
+		list = append(list, fleet.Problem{Code: "wave-halted", Severity: fleet.Alarm, Message: fmt.Sprintf("sites at epoch %d are halted: %s", v.Epoch, haltedWhy(v)),
 			Hint: "mend the site and set it again; tlsfleet site retry tries the same once more, with --now on every node at once"})
 	}
 	if seen.Head < v.Epoch {
@@ -288,11 +288,11 @@ func (w *waves) tell(v handlers.Wave, seen handlers.WaveView) {
 	w.problems.replace("waves", list...)
 }
 
-// haltedText says what a halted wave means.
-func haltedText(v handlers.Wave) string {
+// haltedWhy says why a wave is halted and what that means.
+func haltedWhy(v handlers.Wave) string {
 	serving := fmt.Sprintf("every node serves epoch %d", v.Base)
 	if v.Base == 0 {
 		serving = "no node serves it"
 	}
-	return fmt.Sprintf("sites at epoch %d are halted: %.600s; %s", v.Epoch, v.Reason, serving)
+	return fmt.Sprintf("%.600s; %s", v.Reason, serving)
 }

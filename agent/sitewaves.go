@@ -46,7 +46,7 @@ func (s SitesState) Text() string {
 	case w.State == handlers.WaveProving:
 		return fmt.Sprintf("epoch %d: to be proved by %s", w.Epoch, strings.Join(w.Canaries, " "))
 	case w.State == handlers.WaveHalted:
-		return haltedText(*w)
+		return fmt.Sprintf("epoch %d is halted: %s", w.Epoch, haltedWhy(*w))
 	default:
 		epoch = w.Epoch
 	}
@@ -104,7 +104,7 @@ func (s SitesState) done(epoch uint64) (bool, error) {
 	case w == nil || w.Epoch < epoch:
 		return false, nil
 	case w.State == handlers.WaveHalted:
-		return false, fmt.Errorf("%w: %s", ErrHalted, haltedText(*w))
+		return false, fmt.Errorf("%w at epoch %d: %s", ErrHalted, w.Epoch, haltedWhy(*w))
 	default:
 		return w.State == handlers.WaveRolled && s.Served > 0 && len(s.Waiting) == 0, nil
 	}

@@ -437,7 +437,7 @@ func TestSitesStateIsDone(t *testing.T) {
 		"not seen":              {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveRolled, 2)}, false, nil, "waiting for the leader"},
 		"no record":             {SitesState{Epoch: 3, Waves: true, Waiting: []string{"a"}}, false, nil, "waiting for the leader"},
 		"on trial":              {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveProving, 3)}, false, nil, "to be proved by"},
-		"halted":                {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveHalted, 3)}, false, ErrHalted, "it is broken; every node serves epoch 1"},
+		"halted":                {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveHalted, 3)}, false, ErrHalted, "epoch 3 is halted: it is broken; every node serves epoch 1"},
 		"rolled out":            {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveRolled, 3)}, true, nil, "served by 2 of 2"},
 		"rolled out, not there": {SitesState{Epoch: 3, Waves: true, Served: 1, Waiting: []string{"b"}, Wave: wave(handlers.WaveRolled, 3)}, false, nil, "waiting for b"},
 	} {
