@@ -65,8 +65,9 @@ func TestOnDemandFetchesWhatIsAskedFor(t *testing.T) {
 	f.AwaitServed(t, ca, "asked.test", asked, n)
 	f.AwaitServed(t, ca, "x.wild.test", wild, n)
 	f.AwaitServed(t, ca, "Y.wild.test", wild, n)
-	if got := f.fetched(proxy); got != 2 || len(n.live(t)) != 2 {
-		t.Errorf("%d bundles fetched, live has %v, want 2 of each", got, n.live(t))
+	n.AwaitLive(t, 2)
+	if got := f.fetched(proxy); got != 2 {
+		t.Errorf("%d bundles fetched, want 2", got)
 	}
 
 	asked, other = ca.Issue(t, 60, "asked.test"), ca.Issue(t, 60, "other.test")
@@ -102,6 +103,17 @@ func TestOnDemandFetchesWhatIsAskedFor(t *testing.T) {
 		return nil
 	})
 	n.AwaitNoProblem(t)
+}
+
+// AwaitLive waits until so many names are kept: who asks is answered first.
+func (n *Node) AwaitLive(t *testing.T, count int) {
+	t.Helper()
+	testkit.Eventually(t, settle, fmt.Sprintf("%d names kept", count), func() error {
+		if live := n.live(t); len(live) != count {
+			return fmt.Errorf("live has %v", live)
+		}
+		return nil
+	})
 }
 
 // TestOnDemandIsBounded asks for more than there is room for, and for one name

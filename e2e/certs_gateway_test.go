@@ -87,8 +87,9 @@ func TestGatewayByName(t *testing.T) {
 	f, ca := newGatewayFleet(t, onShared(t, 1, nil)), newCA(t)
 	n := f.Nodes[0]
 	own, wild, gone, idn := ca.Issue(t, 30, "own.test"), ca.Issue(t, 30, "*.own.test"), ca.Issue(t, 30, "gone.test"), ca.Issue(t, 30, "xn--bcher-kva.test")
-	f.Import(t, own, wild, gone, idn)
+	epoch := f.Import(t, own, wild, gone, idn)
 	f.CLI(t, "cert", "remove", "gone.test", "--yes").Want(t, 0)
+	n.AwaitFollowed(t, epoch+1, 3)
 	n.AwaitGiven(t, "own.test", 200, own)
 	n.AwaitGiven(t, "gone.test", 404, Leaf{})
 	tests := map[string]struct {

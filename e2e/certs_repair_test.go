@@ -31,7 +31,7 @@ func TestForeignEditsWithConsulAway(t *testing.T) {
 	breaks(proxy, testkit.Rule{Fault: testkit.Cut})
 	bundle := g.bundle(t, "b-guard.test")
 	planted := bundle + "/root/index.html"
-	if err := errors.Join(os.RemoveAll(g.live), put(planted, "x"), os.Chmod(bundle+"/privkey.pem", 0o666)); err != nil {
+	if err := errors.Join(removeAll(g.live), put(planted, "x"), os.Chmod(bundle+"/privkey.pem", 0o666)); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, settle, "the repair with Consul away", func() error {
@@ -140,7 +140,7 @@ func TestNginxThatReadAnEditIsReloaded(t *testing.T) {
 		return nil
 	})
 	g.Agent.Signal(t, syscall.SIGCONT)
-	WantProblem(t, g.AwaitProblem(t, "foreign-edit"), fleet.Warning, key)
+	g.AwaitToldOf(t, key, "foreign-edit", fleet.Warning)
 	testkit.Eventually(t, settle, "a release by the agent", func() error {
 		if got := g.release(t); got[0] != release[0]+1 {
 			return fmt.Errorf("release is %d, want %d", got[0], release[0]+1)
@@ -203,7 +203,7 @@ func TestHandMadeEntriesThatNginxLoadsStay(t *testing.T) {
 	if kept, err := filepath.Glob(g.state + "/foreign/*/data.test/precious"); err != nil || len(kept) != 1 {
 		t.Errorf("files set aside = %v, %v, want one", kept, err)
 	}
-	WantProblem(t, g.AwaitProblem(t, "foreign-edit"), fleet.Warning, "data.test")
+	g.AwaitToldOf(t, "data.test", "foreign-edit", fleet.Warning)
 	AwaitLog(t, g.Agent, "foreign edit", hand, "left: nginx loads it")
 	if err := g.Nginx.Test(t); err != nil {
 		t.Errorf("nginx -t = %v, want nil", err)

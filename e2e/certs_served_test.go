@@ -193,9 +193,7 @@ func TestHandWrittenServerIsReloadedForItsNameOnly(t *testing.T) {
 	n.EditNginx(t, live+"fullchain.pem", n.Nginx.Dir+"/cert.pem")
 	n.EditNginx(t, live+"privkey.pem", n.Nginx.Dir+"/key.pem")
 	n.AwaitNoProblem(t)
-	if got := n.live(t); len(got) != 1 {
-		t.Errorf("live has %v, want other.test", got)
-	}
+	n.AwaitLive(t, 1)
 }
 
 // TestNumberOfNamesChangesTheKindOfServers passes, with one more name, what

@@ -121,7 +121,7 @@ func TestBadSiteIsLeftOut(t *testing.T) {
 	n := f.Nodes[0]
 	f.Import(t, ca.Issue(t, 30, "shop.test", "blog.test", "late.test"))
 	a, b := backendThat(t, "A"), backendThat(t, "B")
-	f.SetSites(t, siteTo("shop", "shop.test", a, `snippets = ["extra.conf"]`)+siteTo("blog", "blog.test", b, ""), "--now") // a wave would be halted
+	f.SetSites(t, siteTo("shop", "shop.test", a, `snippets = ["extra.conf"]`)+siteTo("blog", "blog.test", b, ""))
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "backend B.")
 	WantProblem(t, n.AwaitProblem(t, "site-refused"), fleet.Alarm, "shop", "extra.conf")
 
@@ -148,6 +148,7 @@ func TestBadSiteIsLeftOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.AwaitNoProblem(t)
+		f.AwaitProved(t, 1) // or the next rotation is held
 	}
 
 	n.Agent.Stop(t)
@@ -168,16 +169,17 @@ func TestSitesWithoutConsul(t *testing.T) {
 	f, ca := newSiteFleet(t, onShared(t, 1, with(listed, Settings{"reload.min_interval": "2s"}))), newCA(t)
 	n := f.Nodes[0]
 	f.Import(t, ca.Issue(t, 30, "shop.test"))
-	a, b := backendThat(t, "A"), backendThat(t, "B")
+	a, b, c := backendThat(t, "A"), backendThat(t, "B"), backendThat(t, "C")
 	service := f.Name + "-web"
 	f.Join(t, service, a)
-	f.put(t, "snippets", "x.conf", "add_header X-Extra one;\n")
 	f.SetSites(t, strings.Replace(siteOn("shop", "shop.test", service), "backends {", "snippets = [\"x.conf\"]\nbackends {", 1))
+	f.put(t, "snippets", "x.conf", "add_header X-Extra one;\n")
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend A.")
 	n.AwaitSites(t, 1)
 
 	reloads, began := n.Reloads(), time.Now()
-	for i := 0; time.Since(began) < 7*time.Second; i++ {
+	reloaded := func() bool { return n.Reloads() > reloads || time.Since(began) > settle }
+	for i := 0; time.Since(began) < 7*time.Second || !reloaded(); i++ {
 		if i%2 == 0 {
 			f.Join(t, service, b)
 		} else {
@@ -194,6 +196,8 @@ func TestSitesWithoutConsul(t *testing.T) {
 	}
 	f.Leave(t, service, b)
 	n.AwaitFile(t, "40-site-shop.conf", a, b)
+	f.Join(t, service, c) // the last change, so that none is on its way
+	n.AwaitFile(t, "40-site-shop.conf", c, b)
 	current, err := os.Readlink(filepath.Join(n.StateDir, "nginx", "current"))
 	if err != nil {
 		t.Fatal(err)
