@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
+	"github.com/tlsfleet/tlsfleet/templates"
 )
 
 // TestTicketsOutliveRenewals renews, on one node of two and then on both, the
@@ -21,6 +22,13 @@ func TestTicketsOutliveRenewals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, ca := newCertFleet(t, onShared(t, 2, serving)), newCA(t)
+			r, err := f.Nodes[0].Report(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "static" && templates.AtLeast(r.NginxVersion, 1, 29, 2) {
+				t.Skipf("nginx %s ends the tickets of a name when it loads another certificate for it: auto never picks static there", r.NginxVersion)
+			}
 			early, late := f.Nodes[0], f.Nodes[1]
 			keep := ca.Issue(t, 30, "keep.test")
 			issue := func(days int) map[string]Leaf {

@@ -96,7 +96,6 @@ func TestChallengesAreAnswered(t *testing.T) {
 		"other wildcard":     {"Host: a.wild.test", token, "200 wild\n"},
 		"redirect":           {"Host: Any.test", "/a%0d%0ab?c=d", "301 https://any.test/a%0d%0ab?c=d"},
 		"port in the host":   {"Host: any.test:8080", "/", "301 https://any.test/"},
-		"odd host":           {`Host: "any.test`, "/", "404 "},
 		"no host":            {"X: y", "/", "200 first\n"},
 		"no token":           {"Host: any.test", "/.well-known/acme-challenge/", "301 https://any.test/.well-known/acme-challenge/"},
 		"long token":         {"Host: own.test", "/.well-known/acme-challenge/" + strings.Repeat("a", 201), "200 own\n"},
@@ -107,6 +106,10 @@ func TestChallengesAreAnswered(t *testing.T) {
 		if got := page(t, address, tt.host, tt.path); got != tt.want {
 			t.Errorf("%s: nginx answers %q, want %q", name, got, tt.want)
 		}
+	}
+	// Newer versions of nginx refuse it themselves.
+	if got := page(t, address, `Host: "any.test`, "/"); got != "404 " && got != "400 " {
+		t.Errorf("odd host: nginx answers %q, want 404 or 400", got)
 	}
 	rel.Challenges.Thumbprint = anotherKey
 	g.mustProve(t, rel)
