@@ -30,6 +30,9 @@ func TestJudgements(t *testing.T) {
 		s.Included = true
 		return doctor.Nginx{Survey: s, Running: true, Root: true}
 	}
+	holding := func(version string) doctor.Nginx {
+		return modern(renderer.Survey{Inspection: renderer.Inspection{NginxVersion: version, HeldNames: map[string][]string{"a.test": {"nginx.conf:1"}}}})
+	}
 	one := func(f doctor.Finding) []doctor.Finding { return []doctor.Finding{f} }
 	entry := func(name string, left time.Duration, source fleet.Source) fleet.Entry {
 		return fleet.Entry{Name: name, NotAfter: now.Add(left), Source: source}
@@ -71,6 +74,8 @@ func TestJudgements(t *testing.T) {
 		"nginx, too old":     {doctor.Nginx{Survey: renderer.Survey{Inspection: renderer.Inspection{NginxVersion: "1.18.0"}}}.Judge(), "nginx", doctor.Failure, "1.19.4"},
 		"nginx, unread":      {doctor.Nginx{Err: errOdd}.Judge(), "nginx-paths", doctor.Skipped, "odd"},
 		"nginx, partly read": {modern(renderer.Survey{}).Judge(), "nginx-include", doctor.Warning, "in full"}, // nothing was parsed
+		"nginx, 1.30 static": {holding("1.30.6").Judge(), "nginx-renewals", doctor.Warning, "a.test"},
+		"nginx, 1.26 static": {holding("1.26.3").Judge(), "nginx-renewals", doctor.OK, "no tickets"},
 		"nginx, hidden":      {doctor.Nginx{Process: errDenied}.Judge(), "nginx-process", doctor.Skipped, "permission"},
 		"folders, none":      {one(doctor.Folders([]doctor.Folder{{Err: fs.ErrNotExist}}, 0)), "folders", doctor.Warning, "none"},
 		"folders, a file":    {one(doctor.Folders([]doctor.Folder{{Path: "f", Most: 0o750, Mode: 0o640}}, 0)), "folders", doctor.Failure, "no folder"},

@@ -3,6 +3,8 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/tlsfleet/tlsfleet/renderer"
 )
@@ -12,6 +14,7 @@ const (
 	nginxOldest   = "1.19.4" // ssl_reject_handshake; certificates by variable since 1.15.9
 	nginxTimeouts = "1.23.2" // ssl_session_timeout for tickets of TLS 1.3
 	nginxCache    = "1.27.4" // ssl_certificate_cache, keepalive_min_timeout
+	nginxContexts = "1.29.2" // a server's certificate decides which tickets it takes
 )
 
 // Nginx is what was found of nginx on this host.
@@ -30,7 +33,7 @@ type Nginx struct {
 func (n Nginx) Judge() []Finding {
 	list := []Finding{n.version(), n.process(), n.test()}
 	if n.Survey.NginxVersion == "" || n.Err != nil {
-		for _, id := range []string{"nginx-include", "nginx-default-servers", "nginx-ticket-keys", "nginx-names", "nginx-paths", "nginx-old-workers", "nginx-protocols"} {
+		for _, id := range []string{"nginx-include", "nginx-default-servers", "nginx-ticket-keys", "nginx-names", "nginx-paths", "nginx-old-workers", "nginx-protocols", "nginx-renewals"} {
 			list = append(list, skipped(id, "", "nginx's configuration cannot be read: %v", n.Err))
 		}
 		return list
@@ -47,7 +50,7 @@ func (n Nginx) Judge() []Finding {
 			"a client chooses the path with $ssl_server_name, ../ included: %s", "no path has what a client asks for in it"),
 		spots("nginx-protocols", Warning, s.NoTLS13, "ssl_protocols TLSv1.2 TLSv1.3;",
 			"TLS 1.3 is left out: %s", "TLS 1.3 is not left out"),
-		n.oldWorkers())
+		n.oldWorkers(), n.renewals())
 }
 
 func (n Nginx) version() Finding {
@@ -115,6 +118,16 @@ func (n Nginx) keys() Finding {
 	}
 	return spots(id, Warning, n.Survey.IgnoredKeys, mend, "nginx takes no ticket keys from a server that is not the default one: %s",
 		"no ssl_session_ticket_key beside the ring")
+}
+
+// renewals judges certificates that nginx loads with its configuration.
+func (n Nginx) renewals() Finding {
+	const id = "nginx-renewals"
+	if held := slices.Sorted(maps.Keys(n.Survey.HeldNames)); len(held) > 0 && !Older(n.Survey.NginxVersion, nginxContexts) {
+		return warning(id, `mode = "auto" in the block certificates, and server_include in place of servers of your own`,
+			"nginx %s ends the tickets of a name when its certificate is renewed, if the server names the file, as it does for %s", n.Survey.NginxVersion, few(held))
+	}
+	return ok(id, "a renewal ends no tickets")
 }
 
 func (n Nginx) oldWorkers() Finding {
