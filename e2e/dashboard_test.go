@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -123,7 +124,9 @@ func wantNoSideways(ctx context.Context, t *testing.T) {
 }
 
 // TestDashboardOpensAtOnce has 50 nodes and 10,000 names; its figure is for
-// make bench-dashboard. A machine that does other things is given time.
+// make bench-dashboard: from the request of a browser that runs and has nothing
+// of the dashboard in its caches to the frame that shows all. A machine that
+// does other things is given time.
 func TestDashboardOpensAtOnce(t *testing.T) {
 	addrs := map[int]string{}
 	f := NewFleet(t, FleetOptions{Nodes: 1, Node: withHTTP(t, addrs)})
@@ -138,9 +141,12 @@ func TestDashboardOpensAtOnce(t *testing.T) {
 		leaves = append(leaves, ca.Issue(t, 1+i, names...))
 	}
 	f.Nodes[0].AwaitFollowed(t, f.Import(t, leaves...), 10_000)
+	nothing := httptest.NewServer(http.NotFoundHandler())
+	defer nothing.Close()
 	var first []float64
-	for range 3 {
+	for range 5 {
 		ctx := browser(t, 1280, 900, false)
+		act(ctx, t, chromedp.Navigate(nothing.URL)) // starts what a browser needs for any page
 		look(ctx, t, addrs[0])
 		first = append(first, value[float64](ctx, t, `performance.getEntriesByName('first-view')[0].startTime`))
 		if got := value[int](ctx, t, `document.querySelectorAll('#nodes-rows tr').length`); got != 50 {
@@ -149,9 +155,9 @@ func TestDashboardOpensAtOnce(t *testing.T) {
 		pageSays(ctx, t, "names-text", "1 to 50 of 10,000")
 	}
 	slices.Sort(first)
-	t.Logf("bench=dashboard who=tlsfleet nodes=50 names=10000 first_view_ms=%.0f worst_ms=%.0f", first[1], first[2])
-	if first[1] > 3000 {
-		t.Errorf("first view after %.0f ms, want 300 on a quiet machine", first[1])
+	t.Logf("bench=dashboard who=tlsfleet nodes=50 names=10000 first_view_ms=%.0f worst_ms=%.0f", first[2], first[4])
+	if first[2] > 3000 {
+		t.Errorf("first view after %.0f ms, want 300 on a quiet machine", first[2])
 	}
 }
 

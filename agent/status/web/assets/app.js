@@ -22,7 +22,8 @@ const svg = (tag, props, ...children) => {
   return node;
 };
 
-const count = (n) => Number(n || 0).toLocaleString('en');
+const numbers = new Intl.NumberFormat('en');
+const count = (n) => numbers.format(Number(n || 0));
 const badge = (text, kind) => el('span', { class: 'badge ' + (kind || '') }, text);
 const date = (text) => (text && !text.startsWith('0001') ? new Date(text) : null);
 
@@ -202,12 +203,15 @@ async function loadFleet() {
 // --- certificates by their end
 
 let ends = null;
+let chartWidth = 0; // px, 0 while nothing is shown
 
 const niceTop = (n) => [1, 2, 5, 10].map((f) => f * 10 ** Math.floor(Math.log10(Math.max(n, 1)))).find((top) => top >= n);
 
+// drawEnds draws at the width that the chart has; its observer calls it when
+// that is known or another.
 function drawEnds() {
-  if (!ends) return;
-  const width = Math.max(byId('expiry-chart').clientWidth, 200);
+  if (!ends || !chartWidth) return;
+  const width = Math.max(chartWidth, 200);
   const height = 200;
   const [left, bottom, top] = [44, 22, 8];
   const most = niceTop(Math.max(...ends.count));
@@ -331,7 +335,11 @@ byId('waiting-state').addEventListener('change', () => { offset = 0; loadWaiting
 byId('waiting-next').addEventListener('click', () => { offset += 50; loadWaiting(); });
 byId('waiting-back').addEventListener('click', () => { offset = Math.max(0, offset - 50); loadWaiting(); });
 byId('expiry-unit').addEventListener('change', loadEnds);
-new ResizeObserver(drawEnds).observe(byId('expiry-chart').parentElement);
+new ResizeObserver(([chart]) => {
+  if (chart.contentRect.width === chartWidth) return;
+  chartWidth = chart.contentRect.width;
+  drawEnds();
+}).observe(byId('expiry-chart'));
 
 // --- live
 
@@ -378,8 +386,16 @@ function listen() {
 setInterval(() => { if (!document.hidden) loadFleet(); }, 15000);
 setInterval(() => { if (!document.hidden) { loadWaiting(); loadEnds(); } }, 60000);
 
-await Promise.all([loadFleet(), loadEnds(), loadNames()]);
-performance.mark('first-view');
-document.documentElement.dataset.ready = 'yes';
-loadWaiting();
-listen();
+// All is laid out once and nothing jumps; an agent that is slow to answer is
+// not waited for.
+const patience = new Promise((done) => setTimeout(done, 1000));
+await Promise.race([patience, Promise.all([loadFleet(), loadEnds(), loadNames()])]);
+byId('main').hidden = false;
+if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+// A task that a frame asks for runs when that frame is painted.
+requestAnimationFrame(() => setTimeout(() => {
+  performance.mark('first-view');
+  document.documentElement.dataset.ready = 'yes';
+  loadWaiting();
+  listen();
+}));
