@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -52,6 +53,7 @@ type Agent struct {
 	metrics  *metrics.Metrics
 	manager  *serviceManager
 	pages    *web.Pages
+	handout  *handout // nil: a person brings the keyring
 }
 
 // New checks that the agent can run here: keyring, folders, the only agent on
@@ -133,6 +135,9 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	a.answers = newAnswers(a, probs)
 	a.lead.issue.past = func() past { return past{a.answers.known(), v.followed()} }
 	a.wire(probs)
+	if a.handout, err = handoutOf(cfg, st, probs, o.Log.Named("keyring")); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
 	return a, nil
 }
 
@@ -254,6 +259,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			}, a.lead.Run)
 		})
 	}
+	if a.handout != nil {
+		add("follow the keyring", a.handout.Run)
+	}
 	a.log.Info("agent started", "fleet", a.cfg.Fleet, "node", a.cfg.Node)
 	err := g.Run()
 	a.log.Info("agent stopped", "fleet", a.cfg.Fleet, "node", a.cfg.Node, "err", err)
@@ -298,6 +306,15 @@ func openAgentStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
 // openStore opens the store without what only leaders can read.
 func openStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
 	ring, err := seal.Load(cfg.KeyringFile)
+	if err != nil {
+		return nil, err
+	}
+	return storeWith(cfg, ring, nil, log)
+}
+
+// openClosed opens the store for what is not sealed: it opens no record.
+func openClosed(cfg config.Config, log hclog.Logger) (*store.Store, error) {
+	ring, err := seal.Generate(rand.Reader)
 	if err != nil {
 		return nil, err
 	}

@@ -74,8 +74,14 @@ type keyringRotation struct {
 }
 
 func (r *keyringRotation) run(ctx context.Context) error {
-	var err error
+	err := r.own()
+	if err != nil {
+		return err
+	}
 	if r.ring, err = seal.Load(r.path); err != nil {
+		return err
+	}
+	if err := r.hand(ctx, r.ring); err != nil {
 		return err
 	}
 	rotation, err := r.store.Rotation(ctx)
@@ -114,7 +120,7 @@ func (r *keyringRotation) begin(ctx context.Context) error {
 		return err
 	}
 	r.done.Began = true
-	return r.replace(next)
+	return r.replace(ctx, next)
 }
 
 // promote lets the new key seal when every node has it.
@@ -130,7 +136,7 @@ func (r *keyringRotation) promote(ctx context.Context, next string) error {
 	if err != nil {
 		return err
 	}
-	return r.replace(promoted)
+	return r.replace(ctx, promoted)
 }
 
 // retire takes the old keys away when nothing needs them any more.
@@ -163,20 +169,24 @@ func (r *keyringRotation) retire(ctx context.Context) error {
 		return err
 	}
 	old := r.ring.IDs()[1:]
-	if err := r.replace(r.ring.Retire()); err != nil {
+	if err := r.replace(ctx, r.ring.Retire()); err != nil {
 		return err
 	}
 	r.done.Retired = old
 	return nil
 }
 
-// replace writes the file and goes on with it.
-func (r *keyringRotation) replace(now *seal.Keyring) error {
+// replace writes the file, goes on with it, and gives it to the nodes that get it
+// from Consul.
+func (r *keyringRotation) replace(ctx context.Context, now *seal.Keyring) error {
 	if err := seal.Replace(r.path, r.ring, now); err != nil {
 		return err
 	}
 	r.ring = now
-	return r.reopen()
+	if err := r.reopen(); err != nil {
+		return err
+	}
+	return r.hand(ctx, now)
 }
 
 // note keeps in Consul which key the rotation is to, so that a call after the last

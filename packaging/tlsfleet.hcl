@@ -318,6 +318,23 @@ reload {
   #slot_wait = "5m"
 }
 
+# Where the keyring is from. With "consul" the operator wraps it for each node
+# (tlsfleet node admit), and no file is brought to hosts; see docs/operations.md.
+keyring {
+  # "file": keyring_file is brought here by a person. "consul": the agent takes the
+  # keyring from Consul and keeps it, in state_dir unless keyring_file is given.
+  #from = "file"
+
+  # This node's identity. Without it: node.age in state_dir, made at the first start.
+  #identity_file = ""
+
+  # Whose keyrings this node takes: what tlsfleet node operator prints. Needed with "consul".
+  #operator = ""
+
+  # On the operator's host only: the private part of that.
+  #operator_key_file = "/etc/tlsfleet/operator.key"
+}
+
 # Elections. The leader rotates the keys.
 leader {
   # false: this node never leads.

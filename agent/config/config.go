@@ -24,6 +24,7 @@ type Config struct {
 	Socket              string // unix socket of the agent
 	SocketGroup         string // group that may use it; empty: the owner only
 
+	Keyring      Keyring
 	Consul       Consul
 	Nginx        Nginx
 	Ticket       Ticket
@@ -38,6 +39,23 @@ type Config struct {
 	Leader       Leader
 	HTTP         HTTP
 	Log          Log
+}
+
+// KeyringFrom says how a node comes by its keyring.
+type KeyringFrom string
+
+// The ways.
+const (
+	KeyringFile   KeyringFrom = "file"   // a person brings KeyringFile
+	KeyringConsul KeyringFrom = "consul" // wrapped for this node; the agent keeps it in KeyringFile
+)
+
+// Keyring is where the keyring is from.
+type Keyring struct {
+	From            KeyringFrom
+	IdentityFile    string // of this node (age)
+	Operator        string // public key of whom this node takes a keyring from; seal.ParseOperatorKey
+	OperatorKeyFile string // its private part, on the operator's host
 }
 
 // Consul is how to reach the local Consul agent. Empty values are left to the
@@ -172,6 +190,7 @@ func Default() Config {
 		KeyringFile: "/etc/tlsfleet/keyring",
 		StateDir:    "/var/lib/tlsfleet",
 		RunDir:      "/run/tlsfleet",
+		Keyring:     Keyring{From: KeyringFile, OperatorKeyFile: "/etc/tlsfleet/operator.key"},
 		Consul:      Consul{ServiceTTL: 30 * time.Second},
 		Nginx: Nginx{
 			Binary:         "/usr/sbin/nginx",

@@ -19,6 +19,7 @@ func (r *reader) finish() {
 	r.fillNode()
 	r.fillSocket()
 	r.checkFolders()
+	r.checkKeyring()
 	r.checkConsul()
 	r.checkRing()
 	r.checkCertificates()

@@ -51,6 +51,7 @@ func layout(c *Config) []block {
 			span("ttl", &c.Leader.TTL, 10*time.Second, day),
 		}},
 		{"http", httpLayout(&c.HTTP)},
+		{"keyring", keyringLayout(&c.Keyring)},
 		{"log", []attribute{
 			oneOf("level", &c.Log.Level, "trace", "debug", "info", "warn", "error"),
 			oneOf("format", &c.Log.Format, "text", "json"),

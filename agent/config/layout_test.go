@@ -63,6 +63,7 @@ func TestExampleParsesToDefaults(t *testing.T) {
 	want := Default()
 	want.Fleet = "edge"
 	want.Socket = "/run/tlsfleet/agent.sock"
+	want.Keyring.IdentityFile = "/var/lib/tlsfleet/node.age"
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +125,12 @@ run_dir = "/r"
 allow_persistent_keys = true
 socket = "/x/a.sock"
 socket_group = "adm"
+keyring {
+  from = "consul"
+  identity_file = "/id"
+  operator = "tlsfleet-operator-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+  operator_key_file = "/op"
+}
 consul {
   address = "https://consul.example:8501"
   scheme = "https"
@@ -256,6 +263,7 @@ log {
 	want := Config{
 		Fleet: "f", Node: "n", Address: "fd00::1", KeyringFile: "/k", StateDir: "/s", RunDir: "/r",
 		AllowPersistentKeys: true, Socket: "/x/a.sock", SocketGroup: "adm",
+		Keyring: Keyring{KeyringConsul, "/id", "tlsfleet-operator-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "/op"},
 		Consul: Consul{Address: "https://consul.example:8501", Scheme: "https", Token: fleet.NewSecret([]byte("t0k3n")),
 			Datacenter: "dc1", Namespace: "ns", Partition: "p", CAFile: "/ca", CAPath: "/cap", CertFile: "/c",
 			KeyFile: "/ck", ServerName: "server.dc1.consul", TLSSkipVerify: true, ServiceTTL: time.Minute},

@@ -92,6 +92,23 @@ func Create(path string) (*Keyring, error) {
 	return k, nil
 }
 
+// Write puts a keyring in the file at path, made or replaced by rename, mode 0600,
+// on stable storage when it returns.
+func Write(path string, k *Keyring) error {
+	path = filepath.Clean(path)
+	_, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = createSecret(path, k.Marshal().Reveal())
+	case err == nil:
+		err = replace(path, k)
+	}
+	if err != nil {
+		return fmt.Errorf("write keyring: %w", err)
+	}
+	return nil
+}
+
 // Replace writes another keyring to the file at path by rename, mode 0600, its
 // owner as before, on stable storage when it returns. The file has to be what
 // was read: if somebody else has changed it, or it cannot be loaded, the error

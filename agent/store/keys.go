@@ -34,6 +34,7 @@ const (
 
 	sealStatePath = "keyring/state"
 	rotationPath  = "keyring/rotation"
+	grantsPath    = "keyring/nodes/" // <node>
 
 	wavesPath       = "waves/"
 	wavePath        = wavesPath + "current"
@@ -54,6 +55,7 @@ func requestPath(id string) string      { return intakePath + id }
 func challengePath(token string) string { return challengesPath + token }
 
 func ledgerPath(ca string) string        { return ledgersPath + ca }
+func grantPath(node string) string       { return grantsPath + node }
 func sitePath(id string) string          { return sitesPath + id }
 func pinnedSealPath(id string) string    { return pinnedSitesPath + id }
 func pinnedHeadPath(epoch uint64) string { return pinnedHeadsPath + strconv.FormatUint(epoch, 10) }

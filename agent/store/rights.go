@@ -83,6 +83,7 @@ func (h Holder) own() []Right {
 	consulNode := cmp.Or(h.ConsulNode, h.Node)
 	rights := []Right{
 		h.key(reportsPath+h.Node, "write"),
+		h.key(grantPath(h.Node), "read"),
 		h.keys(reloadPath, "list"),
 		h.keys(slotsPath, "write"),              // which of them a node takes is not known before
 		{"session", consulNode, false, "write"}, // a prefix would let it end the leader's
@@ -155,6 +156,7 @@ func (h Holder) operating() []Right {
 		h.key(metaPath, "read"),
 		h.key(leaderPath, "read"),
 		h.key(rotationPath, "write"),
+		h.keys(grantsPath, "write"),
 		h.key(sealStatePath, "read"),
 		h.key(ringPath, "write"),
 		h.keys(inventoryPath, "write"),

@@ -35,7 +35,7 @@ func newCourt(t *testing.T) court {
 	for _, path := range []string{
 		"meta", "tickets/ring", "inventory/head", "inventory/shards/7", "bundles/b", "chains/c", "nodes/one", "nodes/two",
 		"issuance/ab/abc", "intake/1", "acme/account", "acme/answer", "acme/ledgers/ca", "acme/challenges/token", "sites/head", "sites/shop", "waves/current", "waves/heads/1", "waves/sites/shop/1", "reload/limit", "reload/slots/1",
-		"keyring/state", "keyring/rotation",
+		"keyring/state", "keyring/rotation", "keyring/nodes/one", "keyring/nodes/two",
 	} {
 		if _, err := admin.KV().Put(&api.KVPair{Key: key(path), Value: []byte("x")}, nil); err != nil {
 			t.Fatal(err)
@@ -171,6 +171,9 @@ func TestRightsOfRoles(t *testing.T) {
 			return err
 		}, []store.Role{a, l}},
 		"read what keys seal":     {get("keyring/state"), []store.Role{l, o}},
+		"read its own keyring":    {get("keyring/nodes/one"), []store.Role{a, l, o}},
+		"read another's keyring":  {get("keyring/nodes/two"), []store.Role{o}},
+		"write its own keyring":   {txn("keyring/nodes/one"), []store.Role{o}},
 		"say what keys seal":      {txn("keyring/state"), []store.Role{l}},
 		"see what is rotated":     {get("keyring/rotation"), []store.Role{l, o}},
 		"rotate the keyring":      {txn("keyring/rotation"), []store.Role{o}},

@@ -81,7 +81,7 @@ func explainKeyring(err error, done agent.KeyringRotated, path string) error {
 	case errors.Is(err, agent.ErrResealing):
 		return hinted{err, "see that an agent leads and what it reports (`tlsfleet status`), then run this again: it goes on from here"}
 	}
-	return startError(err)
+	return explainNode(startError(err))
 }
 
 func keyringList(c *cli.Context) error {
