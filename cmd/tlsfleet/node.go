@@ -26,15 +26,15 @@ func nodeCommand() *cli.Command {
 			leaf("operator", "on the operator's host: print the key that nodes trust",
 				"Prints what nodes need as keyring.operator, and makes the operator's key (keyring.operator_key_file) unless it is there.\nKeep that file off the nodes: whoever has it and can write to Consul can give nodes a keyring.",
 				[]cli.Flag{configFlag()}, nodeOperator),
-			leaf("admit", "give a node the keyring",
+			withArguments(leaf("admit", "give a node the keyring",
 				"tlsfleet node admit NODE RECIPIENT wraps the keyring of this host for the node, signs it and writes it to Consul. Take the\nrecipient from the node by a way you trust: whoever has its secret part reads everything of the fleet.",
-				[]cli.Flag{configFlag()}, nodeAdmit),
-			leaf("revoke", "take the keyring from a node, and replace all that it knew of it",
+				[]cli.Flag{configFlag()}, nodeAdmit), "NODE RECIPIENT", 2, 2),
+			withArguments(leaf("revoke", "take the keyring from a node, and replace all that it knew of it",
 				"Takes a node's keyring out of Consul, rotates the keyring without it, and replaces all ticket keys, so that the node opens\nnothing that is written from then on. Take it out of service first, and its Consul token away. What it has read it\nkeeps: the certificates that it served have to be replaced. Run it again if it stops: it goes on.",
 				[]cli.Flag{
 					configFlag(), formatFlag(),
 					&cli.DurationFlag{Name: "timeout", Value: time.Minute, Usage: "how long to wait for nodes without any news of them"},
-				}, nodeRevoke),
+				}, nodeRevoke), "NODE", 1, 1),
 			leaf("list", "show the nodes that get the keyring through Consul", "Shows them with the ids of the keys that were wrapped for them and that they report.",
 				[]cli.Flag{configFlag(), formatFlag()}, nodeList),
 		},
@@ -69,9 +69,6 @@ func nodeOperator(c *cli.Context) error {
 }
 
 func nodeAdmit(c *cli.Context) error {
-	if c.NArg() != 2 {
-		return usageError{errors.New("node admit takes a node and its recipient"), "tlsfleet node admit NODE RECIPIENT; the node prints both: tlsfleet node init"}
-	}
 	k, err := keyrings(c)
 	if err != nil {
 		return err
@@ -85,9 +82,6 @@ func nodeAdmit(c *cli.Context) error {
 }
 
 func nodeRevoke(c *cli.Context) error {
-	if c.NArg() != 1 {
-		return usageError{errors.New("node revoke takes one node"), "tlsfleet node list shows them"}
-	}
 	if c.Duration("timeout") <= 0 {
 		return usageError{fmt.Errorf("--timeout %s is not a time to wait", c.Duration("timeout")), "give a positive duration such as 1m"}
 	}
