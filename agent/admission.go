@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/config"
@@ -18,13 +17,17 @@ import (
 // Errors of handing out the keyring.
 var (
 	// ErrNoOperator means that the operator's key is not on this host.
-	ErrNoOperator = errors.New("nodes get their keyring from the operator, whose key is not on this host")
+	ErrNoOperator = errors.New("the operator's key is not on this host")
 	// ErrHandedOut means that this host's keyring is one that it got from Consul.
 	ErrHandedOut = errors.New("the keyring of this host comes from Consul (keyring.from), so that it is not changed here")
 	// ErrServing means that a node to be revoked still counts as one of the fleet.
 	ErrServing = errors.New("the node is in service")
 	// ErrNotAdmitted means that a node has no keyring in Consul.
-	ErrNotAdmitted = errors.New("the node was not admitted")
+	ErrNotAdmitted = errors.New("the node was not admitted from here")
+	// ErrRevoking means that a node is being revoked and still can open what is written.
+	ErrRevoking = errors.New("the node is being revoked")
+	// ErrRevoked means that what opens a keyring is with a node that was revoked.
+	ErrRevoked = errors.New("this identity was revoked")
 )
 
 // AdmittedNode is one node of `tlsfleet node list`.
@@ -34,16 +37,7 @@ type AdmittedNode struct {
 	Generation uint64   `json:"generation,omitempty"`
 	Keys       []string `json:"keys"`            // ids, as it was wrapped
 	Has        []string `json:"has"`             // ids, as it reports
-	Err        string   `json:"error,omitempty"` // why the record is refused
-}
-
-// operator is the operator's key; ErrNoOperator if it is not here.
-func (k *Keyrings) operator() (*seal.Operator, error) {
-	o, err := seal.LoadOperator(k.cfg.Keyring.OperatorKeyFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s", ErrNoOperator, k.cfg.Keyring.OperatorKeyFile)
-	}
-	return o, err
+	Err        string   `json:"error,omitempty"` // why what is in Consul is not what was wrapped
 }
 
 // own refuses a host whose keyring is not a person's to change.
@@ -54,13 +48,28 @@ func (k *Keyrings) own() error {
 	return nil
 }
 
-// Admitted lists the nodes that get their keyring from Consul.
-func (k *Keyrings) Admitted(ctx context.Context) ([]AdmittedNode, error) {
-	o, err := k.operator()
+// grants is what is in Consul, by node.
+func (k *Keyrings) grants(ctx context.Context) (map[string]store.GrantRecord, error) {
+	list, err := k.store.Grants(ctx)
 	if err != nil {
 		return nil, err
 	}
-	grants, err := k.store.Grants(ctx)
+	byNode := map[string]store.GrantRecord{}
+	for _, rec := range list {
+		byNode[rec.Node] = rec
+	}
+	return byNode, nil
+}
+
+// Admitted lists the nodes that get their keyring from Consul, and those that have
+// a record there which was not made for them, or not any more.
+func (k *Keyrings) Admitted(ctx context.Context) (list []AdmittedNode, err error) {
+	reg, err := openRegister(k.cfg.Keyring, k.cfg.Fleet)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, reg.Close()) }()
+	grants, err := k.grants(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -68,16 +77,17 @@ func (k *Keyrings) Admitted(ctx context.Context) ([]AdmittedNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := []AdmittedNode{}
-	for _, rec := range grants {
-		n := AdmittedNode{Node: rec.Node, Keys: []string{}, Has: []string{}}
-		if g, err := o.Public().Verify(rec.Record, k.cfg.Fleet, rec.Node); err != nil {
-			n.Err = err.Error()
-		} else {
-			n.Recipient, n.Generation, n.Keys = g.Recipient, g.Generation, g.Keys
+	nodes := union(slices.Collect(maps.Keys(reg.Nodes)), slices.Collect(maps.Keys(grants)))
+	list = make([]AdmittedNode, 0, len(nodes))
+	for _, node := range nodes {
+		n := AdmittedNode{Node: node, Keys: []string{}, Has: []string{}}
+		g, why := reg.check(node, grants[node])
+		if n.Recipient, n.Generation = g.Recipient, g.Generation; why != nil {
+			n.Err = why.Error()
 		}
+		n.Keys = append(n.Keys, g.Keys...)
 		for _, r := range reports {
-			if r.Node == rec.Node {
+			if r.Node == node {
 				n.Has = append(n.Has, r.Keys...)
 			}
 		}
@@ -86,168 +96,91 @@ func (k *Keyrings) Admitted(ctx context.Context) ([]AdmittedNode, error) {
 	return list, nil
 }
 
-// Admit wraps the keyring for a node, by the recipient that it prints, and returns
-// the key that the node has to have in its configuration. A node that was admitted
-// before gets a new one.
-func (k *Keyrings) Admit(ctx context.Context, node, recipient string) (seal.OperatorKey, error) {
+// Admission is what came of Admit.
+type Admission struct {
+	Operator seal.OperatorKey // the node has to have it in its configuration
+	Before   string           // another recipient that the node had; what that has read it keeps
+}
+
+// Admit wraps the keyring for a node, by the recipient that it prints. A node that
+// was admitted before gets a new one.
+func (k *Keyrings) Admit(ctx context.Context, node, recipient string) (done Admission, err error) {
 	if err := fleet.CheckName(node); err != nil {
-		return seal.OperatorKey{}, fmt.Errorf("admit node: %w", err)
+		return done, fmt.Errorf("admit node: %w", err)
 	}
 	if err := seal.CheckRecipient(recipient); err != nil {
-		return seal.OperatorKey{}, fmt.Errorf("admit node: %w", err)
+		return done, fmt.Errorf("admit node: %w", err)
 	}
 	if err := k.own(); err != nil {
-		return seal.OperatorKey{}, err
+		return done, err
 	}
 	ring, err := seal.Load(k.path)
 	if err != nil {
-		return seal.OperatorKey{}, err
+		return done, err
 	}
-	o, _, err := seal.EnsureOperator(k.cfg.Keyring.OperatorKeyFile)
+	reg, err := openRegister(k.cfg.Keyring, k.cfg.Fleet)
 	if err != nil {
-		return seal.OperatorKey{}, err
+		return done, err
 	}
-	grants, err := k.store.Grants(ctx)
+	defer func() { err = errors.Join(err, reg.Close()) }()
+	grants, err := k.grants(ctx)
 	if err != nil {
-		return seal.OperatorKey{}, err
+		return done, err
 	}
-	rec := store.GrantRecord{Node: node}
-	if i := slices.IndexFunc(grants, func(r store.GrantRecord) bool { return r.Node == node }); i >= 0 {
-		rec = grants[i]
+	before, err := reg.admit(node, recipient)
+	if err != nil {
+		return done, err
 	}
-	return o.Public(), k.wrap(ctx, o, rec, recipient, ring)
+	if done.Operator = reg.operator.Public(); before != recipient {
+		done.Before = before
+	}
+	return done, k.wrap(ctx, reg, node, grants[node], ring)
 }
 
-// wrap writes the keyring of one node in place of the one that it had.
-func (k *Keyrings) wrap(ctx context.Context, o *seal.Operator, rec store.GrantRecord, recipient string, ring *seal.Keyring) error {
-	var was seal.Grant
-	if rec.Index > 0 {
-		if g, err := o.Public().Verify(rec.Record, k.cfg.Fleet, rec.Node); err == nil {
-			was = g
-		}
+// wrap writes the keyring of a node that is in the register in place of rec.
+func (k *Keyrings) wrap(ctx context.Context, reg *register, node string, rec store.GrantRecord, ring *seal.Keyring) error {
+	g := seal.Grant{Fleet: k.cfg.Fleet, Node: node, Recipient: reg.Nodes[node].Recipient}
+	last := max(reg.Nodes[node].Generation, reg.signed(node, rec).Generation) // the register may be an old copy
+	g.Generation = seal.NextGeneration(last, time.Now().UnixMilli())
+	reg.Nodes[node] = admission{g.Recipient, g.Generation}
+	if err := reg.save(); err != nil {
+		return err
 	}
-	g := seal.Grant{Fleet: k.cfg.Fleet, Node: rec.Node, Recipient: recipient, Generation: was.NextGeneration(time.Now().UnixMilli())}
-	record, err := o.Wrap(g, ring)
+	record, err := reg.operator.Wrap(g, ring)
 	if err != nil {
 		return err
 	}
-	return k.store.PutGrant(ctx, rec.Node, record, rec.Index)
+	return k.store.PutGrant(ctx, node, record, rec.Index)
 }
 
-// hand brings the keyring that is in the file to every node that was admitted. It
-// does nothing for those that have it, so that it may be done at any time. A record
-// that somebody else has written is an error: it would never be followed.
-func (k *Keyrings) hand(ctx context.Context, ring *seal.Keyring) error {
+// hand brings the keyring that is in the file to every node that was admitted, and
+// to no other one, whatever is in Consul. It does nothing for those that have it, so
+// that it may be done at any time.
+func (k *Keyrings) hand(ctx context.Context, ring *seal.Keyring) (err error) {
 	if k.leaders {
 		return nil
 	}
-	grants, err := k.store.Grants(ctx)
-	if err != nil || len(grants) == 0 {
-		return err
-	}
-	o, err := k.operator()
+	grants, err := k.grants(ctx)
 	if err != nil {
 		return err
 	}
+	reg, err := openRegister(k.cfg.Keyring, k.cfg.Fleet)
+	if errors.Is(err, ErrNoOperator) && len(grants) == 0 {
+		return nil // all nodes have a file
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, reg.Close()) }()
 	var errs []error
-	for _, rec := range grants {
-		g, err := o.Public().Verify(rec.Record, k.cfg.Fleet, rec.Node)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("keyring of %s in Consul: %w: admit the node again, or revoke it", rec.Node, err))
-			continue
+	for _, node := range slices.Sorted(maps.Keys(reg.Nodes)) {
+		if g, why := reg.check(node, grants[node]); why != nil || !g.Fresh(ring) {
+			errs = append(errs, k.wrap(ctx, reg, node, grants[node], ring))
 		}
-		if !g.Fresh(ring) {
-			errs = append(errs, k.wrap(ctx, o, rec, g.Recipient, ring))
-		}
+		delete(grants, node)
+	}
+	for node := range grants {
+		k.log.Error("a keyring in Consul for a node that was not admitted from here or was revoked, not renewed", "node", node)
 	}
 	return errors.Join(errs...)
-}
-
-// RevokeRequest is what an operator asks for.
-type RevokeRequest struct {
-	Node    string
-	By      string // who asks, for the record of the ticket keys
-	Keyring KeyringRequest
-	Tickets func(Progress)
-}
-
-// Revoked says what was done.
-type Revoked struct {
-	Node  string `json:"node"`
-	Key   string `json:"key"`        // what seals now
-	Epoch uint64 `json:"ring_epoch"` // of the fresh ticket keys
-}
-
-// Revoke takes a node's keyring away, replaces every key that it had, and all
-// ticket keys. It may be called again, and goes on from where it stopped. The node
-// must not be in service any more (ErrServing): it would hold up each step.
-func (k *Keyrings) Revoke(ctx context.Context, q RevokeRequest) (Revoked, error) {
-	done := Revoked{Node: q.Node}
-	if err := k.own(); err != nil {
-		return done, err
-	}
-	nodes, _, err := k.members(ctx)
-	if err != nil {
-		return done, err
-	}
-	if slices.ContainsFunc(nodes, func(n fleet.Node) bool { return n.Name == q.Node && n.InService() }) {
-		return done, fmt.Errorf("revoke %s: %w", q.Node, ErrServing)
-	}
-	ring, err := seal.Load(k.path)
-	if err != nil {
-		return done, err
-	}
-	r := &keyringRotation{Keyrings: k, q: q.Keyring}
-	tainted, err := r.taint(ctx, q.Node, ring)
-	if err != nil {
-		return done, err
-	}
-	for slices.Contains(tainted, ring.Sealing()) {
-		rotated, err := k.Rotate(ctx, q.Keyring)
-		if err != nil {
-			return done, err
-		}
-		done.Key = rotated.Key
-		if ring, err = seal.Load(k.path); err != nil {
-			return done, err
-		}
-	}
-	done.Key = ring.Sealing()
-	console := &Console{cfg: k.cfg, store: k.store}
-	tickets, err := console.Rotate(ctx, RotateRequest{By: q.By, Emergency: true, Progress: q.Tickets})
-	done.Epoch = tickets.Epoch
-	if err != nil {
-		return done, err
-	}
-	return done, r.edit(ctx, func(rot *store.Rotation) { rot.Tainted = "" })
-}
-
-// taint notes which keys the node has, and then takes its keyring away. Called
-// again it returns those of the first time.
-func (r *keyringRotation) taint(ctx context.Context, node string, ring *seal.Keyring) ([]string, error) {
-	grants, err := r.store.Grants(ctx)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(grants, func(g store.GrantRecord) bool { return g.Node == node })
-	rotation, err := r.store.Rotation(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if i < 0 && rotation.Rotation.Tainted == "" {
-		return nil, fmt.Errorf("revoke %s: %w: a host with the keyring in a file keeps it: rotate the keyring without it", node, ErrNotAdmitted)
-	}
-	tainted := strings.Fields(rotation.Rotation.Tainted)
-	if i < 0 {
-		return tainted, nil
-	}
-	for _, id := range ring.IDs() { // keys made since another node was revoked are known to this one
-		if !slices.Contains(tainted, id) {
-			tainted = append(tainted, id)
-		}
-	}
-	if err := r.edit(ctx, func(rot *store.Rotation) { rot.Tainted = strings.Join(tainted, " ") }); err != nil {
-		return nil, err
-	}
-	return tainted, r.store.DropGrant(ctx, grants[i])
 }

@@ -296,7 +296,7 @@ func openAgentStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("leader.keyring_file: %w", err)
 	}
-	ring, err := seal.Load(cfg.KeyringFile)
+	ring, err := loadKeyring(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +305,7 @@ func openAgentStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
 
 // openStore opens the store without what only leaders can read.
 func openStore(cfg config.Config, log hclog.Logger) (*store.Store, error) {
-	ring, err := seal.Load(cfg.KeyringFile)
+	ring, err := loadKeyring(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -78,6 +78,9 @@ type examiner struct {
 
 func (x *examiner) keyring(id, path string) (*seal.Keyring, doctor.Finding) {
 	k := doctor.Keyring{ID: id, Path: path, User: os.Geteuid()}
+	if id == "" && x.cfg.Keyring.From == config.KeyringConsul {
+		k.From = string(x.cfg.Keyring.From)
+	}
 	ring, err := seal.Load(path)
 	k.Err = err
 	if info, err := os.Stat(path); err == nil {

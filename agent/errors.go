@@ -14,6 +14,12 @@ func Misconfigured(err error) (advice string, ok bool) {
 	switch {
 	case errors.Is(err, renderer.ErrNotTmpfs):
 		return "put run_dir on a tmpfs such as /run, or set allow_persistent_keys = true and accept that keys on a disk can outlive their deletion", true
+	case errors.Is(err, errNotAdmitted):
+		return "the agent gets it from Consul: `tlsfleet node init` prints what to run on the operator's host", true
+	case errors.Is(err, errKept):
+		return "mode 0600; if it is damaged remove it, and the agent gets it from Consul again", true
+	case errors.Is(err, seal.ErrIdentity):
+		return "mode 0600, and only for the agent's user; `tlsfleet node init` makes one if there is none", true
 	case errors.Is(err, seal.ErrKeyring):
 		return "make a keyring with `tlsfleet keyring init`, or copy the fleet's from another node; mode 0600", true
 	}

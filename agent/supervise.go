@@ -18,7 +18,8 @@ import (
 // unsound one is logged and the agent goes on as it is, with the keyring and
 // token that it has.
 func Supervise(ctx context.Context, path string, cfg config.Config, reload <-chan struct{}, o Options) error {
-	if admitted, err := awaitKeyring(ctx, cfg, o); err != nil || !admitted {
+	cfg, admitted, err := awaitKeyring(ctx, path, cfg, reload, o)
+	if err != nil || !admitted {
 		return err
 	}
 	s, err := prepare(cfg, o)

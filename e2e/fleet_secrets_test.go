@@ -255,12 +255,13 @@ func (s *Secrets) places(t *testing.T) []place {
 }
 
 // below are configuration, logs and state of a node, but for the certificates
-// that its nginx reads.
+// that its nginx reads, and for the keyring and what it came by if that was Consul.
 func below(t *testing.T, n *Node) (all []place) {
 	t.Helper()
 	store := filepath.Join(n.StateDir, "store") + string(filepath.Separator)
 	err := filepath.WalkDir(n.Nginx.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(path, store) {
+		own := path == filepath.Join(n.StateDir, "keyring") || path == filepath.Join(n.StateDir, "node.age")
+		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(path, store) || own {
 			return err
 		}
 		text, err := os.ReadFile(path)

@@ -68,7 +68,8 @@ func newVault(t *testing.T, mark string) *vault {
 	eab := base64.RawURLEncoding.EncodeToString(mac)
 	hook, told := receiver(t)
 	v.acmeFleet = newACMEFleetOn(t, FleetOptions{Name: "f" + mark, Nodes: 2, Node: withHTTP(t, v.addrs), Settings: with(v.copies.settings, Settings{
-		"log.level": "trace", "consul.token_file": keep("consul", consulToken), "http.token_file": keep("http", v.token),
+		"keyring.operator_key_file": filepath.Join(dir, "operator.key"),
+		"log.level":                 "trace", "consul.token_file": keep("consul", consulToken), "http.token_file": keep("http", v.token),
 		"leader.keyring_file": v.leaders, `archive "` + mark + `".directory`: v.archive, "ticket.accept_event_keys": true,
 		`notify "hook".webhook`: hook, `notify "hook".key_file`: keep("hook", hookKey), `notify "hook".allow_private`: true,
 		`ca "pebble".eab_key_id`: "kid", `ca "pebble".eab_key_file`: keep("eab", eab), "ticket.resume_every": "1s",
@@ -200,6 +201,35 @@ func (v *vault) fetch(t *testing.T, addr, kind, path, token string, want int) {
 	v.secrets.Show(kind, path, text)
 }
 
+// handOut has the second node get the keyring through Consul, and replaces it.
+func (v *vault) handOut(t *testing.T) {
+	t.Helper()
+	n, key := v.Nodes[1], v.Nodes[0].Settings["keyring.operator_key_file"].(string) //nolint:errcheck,forcetypeassert // it was set
+	operator := strings.TrimSpace(v.CLI(t, "node", "operator").Want(t, 0).Stdout)
+	n.Agent.Stop(t)
+	n.fromConsul(t, operator)
+	v.admit(t, n)
+	n.StartAgent(t)
+	v.AwaitProved(t, v.Status(t).Epoch)
+	v.CLI(t, "keyring", "rotate", "--timeout", "1m").Want(t, 0)
+	v.secrets.AddKeyring(t, v.keyring)
+	for what, file := range map[string]string{"operator's key": key, "identity of a node": filepath.Join(n.StateDir, "node.age")} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := strings.Fields(string(text))
+		last := []byte(words[len(words)-1])
+		v.secrets.Add(what, last)
+		if seed, err := base64.StdEncoding.DecodeString(string(last)); err == nil {
+			v.secrets.Add(what, seed)
+		}
+	}
+	for _, args := range []string{"node list", "keyring list", "node init"} {
+		v.CLI(t, strings.Fields(args)...).Want(t, 0)
+	}
+}
+
 // snapshot is what Consul writes to disk of its state.
 func (v *vault) snapshot(t *testing.T) []byte {
 	t.Helper()
@@ -237,6 +267,7 @@ func TestNoSecretLeavesItsPlace(t *testing.T) {
 	v.CLI(t, "domain", "renew", "shop.test").Want(t, 0)
 	v.AwaitIssued(t, "shop.test", first.Serial, v.Nodes...)
 	v.addKeys(t, "shop.test")
+	v.handOut(t)
 	v.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
 	event := randomBytes(t, 80)
 	v.secrets.Add("key of an event", event[16:48])

@@ -331,7 +331,8 @@ keyring {
   # Whose keyrings this node takes: what tlsfleet node operator prints. Needed with "consul".
   #operator = ""
 
-  # On the operator's host only: the private part of that.
+  # On the operator's host only: the private part of that. Beside it is the register of
+  # admitted nodes, with the name of the fleet at its end.
   #operator_key_file = "/etc/tlsfleet/operator.key"
 }
 

@@ -58,6 +58,9 @@ type Keyring struct {
 	OperatorKeyFile string // its private part, on the operator's host
 }
 
+// RegisterFile is where the operator keeps which nodes of a fleet were admitted.
+func (k Keyring) RegisterFile(fleetName string) string { return k.OperatorKeyFile + "." + fleetName }
+
 // Consul is how to reach the local Consul agent. Empty values are left to the
 // CONSUL_* environment variables.
 type Consul struct {

@@ -29,9 +29,10 @@ func Config(path string, err error, exposed bool) Finding {
 type Keyring struct {
 	ID    string // of the finding; empty: "keyring"
 	Path  string
-	Err   error // of loading it
-	Owner int   // user id
-	User  int   // who asks
+	From  string // "consul" if the agent gets it from there, else empty
+	Err   error  // of loading it
+	Owner int    // user id
+	User  int    // who asks
 	Made  time.Time
 	Keys  []string // ids
 }
@@ -44,6 +45,10 @@ func (k Keyring) Judge(now time.Time) Finding {
 		return skipped(id, asRoot, "%v", k.Err)
 	case errors.Is(k.Err, fs.ErrNotExist) && k.ID != "":
 		return failure(id, "copy it from another host that may lead, or set eligible = false in the block leader", "%s is not there", k.Path)
+	case errors.Is(k.Err, fs.ErrNotExist) && k.From != "":
+		return failure(id, "on the operator's host: tlsfleet node admit, with what tlsfleet node init prints here", "%s is not there: this node was not admitted", k.Path)
+	case k.Err != nil && k.From != "":
+		return failure(id, "chmod 600 "+k.Path+", or remove it, and the agent gets it from Consul again", "%v", k.Err)
 	case errors.Is(k.Err, fs.ErrNotExist):
 		return failure(id, "copy it from a node of the fleet, or make the first one: tlsfleet keyring init", "%s is not there", k.Path)
 	case k.Err != nil:

@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-
-	"github.com/google/renameio/v2"
 )
 
 // maxFile is the largest keyring file in bytes.
@@ -31,7 +29,7 @@ func Load(path string) (k *Keyring, err error) {
 		return nil, fmt.Errorf("load keyring: %w: %w", ErrKeyring, err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := checkFile(f); err != nil {
+	if err := checkFile(f, ErrKeyring); err != nil {
 		return nil, fmt.Errorf("load keyring %s: %w", path, err)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
@@ -47,21 +45,6 @@ func Load(path string) (k *Keyring, err error) {
 	return k, nil
 }
 
-// checkFile looks at the open file, so that nobody can swap it in between.
-func checkFile(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrKeyring, err)
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%w: not a regular file", ErrKeyring)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("%w: mode %04o gives it to group or others: run `chmod 600 %s`", ErrKeyring, mode, f.Name())
-	}
-	return nil
-}
-
 // Create writes a keyring of one fresh key to a new file at path, mode 0600,
 // on stable storage when it returns. It never overwrites: if path exists the
 // error wraps fs.ErrExist. On any other failure no file is left behind.
@@ -70,8 +53,7 @@ func Create(path string) (*Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	path = filepath.Clean(path)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err = createPrivate(path, k.Marshal().Reveal())
 	if errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("create keyring: %w: it is never overwritten, "+
 			"because records sealed with it could not be opened any more", err)
@@ -79,31 +61,12 @@ func Create(path string) (*Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create keyring: %w", err)
 	}
-	_, err = f.Write(k.Marshal().Reveal())
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = syncFolder(filepath.Dir(path))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("create keyring: %w", errors.Join(err, os.Remove(path)))
-	}
 	return k, nil
 }
 
-// Write puts a keyring in the file at path, made or replaced by rename, mode 0600,
-// on stable storage when it returns.
+// Write puts a keyring in the file at path as WritePrivate does.
 func Write(path string, k *Keyring) error {
-	path = filepath.Clean(path)
-	_, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = createSecret(path, k.Marshal().Reveal())
-	case err == nil:
-		err = replace(path, k)
-	}
-	if err != nil {
+	if err := WritePrivate(path, k.Marshal().Reveal()); err != nil {
 		return fmt.Errorf("write keyring: %w", err)
 	}
 	return nil
@@ -125,41 +88,8 @@ func Replace(path string, was, now *Keyring) error {
 	if !bytes.Equal(there.Marshal().Reveal(), was.Marshal().Reveal()) {
 		return fmt.Errorf("replace keyring %s: %w: somebody else has changed it meanwhile: run the command again", path, ErrKeyring)
 	}
-	if err := replace(path, now); err != nil {
+	if err := replace(path, now.Marshal().Reveal()); err != nil {
 		return fmt.Errorf("replace keyring: %w", err)
 	}
 	return nil
-}
-
-func replace(path string, k *Keyring) (err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Cleanup()) }()
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
-		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-			return err
-		}
-	}
-	if _, err := f.Write(k.Marshal().Reveal()); err != nil {
-		return err
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-// syncFolder makes a new name in the folder survive a crash.
-func syncFolder(dir string) error {
-	d, err := os.Open(filepath.Clean(dir))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -97,7 +97,7 @@ func (k OperatorKey) Verify(record []byte, fleetName, node string) (Grant, error
 	return g, nil
 }
 
-// Unwrap opens a verified grant. The error wraps ErrGrant or ErrKeyring.
+// Unwrap opens a verified grant. The error wraps ErrGrant.
 func (i *Identity) Unwrap(g Grant) (*Keyring, error) {
 	if g.Recipient != i.Recipient() {
 		return nil, fmt.Errorf("%w: it is wrapped to %s, this node is %s: admit it again", ErrGrant, g.Recipient, i.Recipient())
@@ -110,7 +110,14 @@ func (i *Identity) Unwrap(g Grant) (*Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGrant, err)
 	}
-	return Parse(text)
+	k, err := Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGrant, err)
+	}
+	if !g.Fresh(k) {
+		return nil, fmt.Errorf("%w: it has other keys in it than it says: admit the node again", ErrGrant)
+	}
+	return k, nil
 }
 
 // Fresh says that a grant is for exactly this keyring.
@@ -118,8 +125,8 @@ func (g Grant) Fresh(k *Keyring) bool {
 	return g.Next == k.Next() && slices.Equal(g.Keys, k.IDs())
 }
 
-// NextGeneration is one for a grant after this one, given the time in Unix
+// NextGeneration is one for a grant after those up to last, given the time in Unix
 // milliseconds: never lower, whatever clocks say.
-func (g Grant) NextGeneration(now int64) uint64 {
-	return max(g.Generation+1, uint64(max(now, 0))) //nolint:gosec // not negative
+func NextGeneration(last uint64, now int64) uint64 {
+	return max(last+1, uint64(max(now, 0))) //nolint:gosec // not negative
 }

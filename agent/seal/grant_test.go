@@ -1,11 +1,13 @@
 package seal_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,8 +63,18 @@ func TestGrantIsForOneNode(t *testing.T) {
 	if k, err := newIdentity(t).Unwrap(lied); !errors.Is(err, seal.ErrGrant) {
 		t.Errorf("Unwrap() of what says another recipient = %v, %v, want %v", k, err, seal.ErrGrant)
 	}
-	if got := g.NextGeneration(3); got != 8 {
-		t.Errorf("NextGeneration() with a slow clock = %d, want 8", got)
+	swapped := g
+	swapped.Keys = swapped.Keys[:1]
+	if k, err := id.Unwrap(swapped); !errors.Is(err, seal.ErrGrant) {
+		t.Errorf("Unwrap() of another keyring than it says = %v, %v, want %v", k, err, seal.ErrGrant)
+	}
+	for name, tt := range map[string]struct {
+		now  int64
+		want uint64
+	}{"slow clock": {3, 8}, "before 1970": {-1, 8}, "right clock": {1700, 1700}} {
+		if got := seal.NextGeneration(g.Generation, tt.now); got != tt.want {
+			t.Errorf("%s: NextGeneration(%d, %d) = %d, want %d", name, g.Generation, tt.now, got, tt.want)
+		}
 	}
 }
 
@@ -99,7 +111,9 @@ func TestGrantRefusesForgeries(t *testing.T) {
 	}{
 		"another operator": {forged, "f", "n"}, "another fleet": {record, "g", "n"}, "another node": {record, "f", "m"},
 		"a newer generation": {newer, "f", "n"}, "nothing": {nil, "f", "n"}, "not JSON": {[]byte("x"), "f", "n"},
-		"no signature": {[]byte(`{"schema":1,"grant":"e30="}`), "f", "n"}, "too large": {append(record, make([]byte, 256<<10)...), "f", "n"},
+		"no signature": {[]byte(`{"schema":1,"grant":"e30="}`), "f", "n"}, "cut off": {record[:len(record)/2], "f", "n"},
+		"too large":      {append(slices.Clone(record), bytes.Repeat([]byte(" "), 256<<10)...), "f", "n"},
+		"another schema": {bytes.Replace(record, []byte(`"schema":1`), []byte(`"schema":2`), 1), "f", "n"},
 	} {
 		if g, err := o.Public().Verify(tt.record, tt.fleet, tt.node); !errors.Is(err, seal.ErrGrant) {
 			t.Errorf("%s: Verify() = %+v, %v, want %v", name, g, err, seal.ErrGrant)
@@ -149,10 +163,54 @@ func TestIdentityFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := seal.EnsureIdentity(path); !errors.Is(err, seal.ErrIdentity) {
-		t.Errorf("EnsureIdentity() of a file that others can read = %v, want %v", err, seal.ErrIdentity)
+	ensure := map[string]func() error{
+		path:     func() error { _, _, err := seal.EnsureIdentity(path); return err },
+		operator: func() error { _, _, err := seal.EnsureOperator(operator); return err },
 	}
-	if _, _, err := seal.EnsureOperator(operator); !errors.Is(err, seal.ErrIdentity) {
-		t.Errorf("EnsureOperator() of a file that others can read = %v, want %v", err, seal.ErrIdentity)
+	for file, again := range ensure {
+		if err := again(); !errors.Is(err, seal.ErrIdentity) || !strings.Contains(err.Error(), "chmod 600 "+file) {
+			t.Errorf("ensure %s that others can read = %v, want %v and what to do", file, err, seal.ErrIdentity)
+		}
+		for name, text := range map[string]string{"empty": "", "cut off": "# tlsfleet\nAGE-SECRET-KEY-1AB\n", "large": strings.Repeat("# \n", 30_000)} {
+			if err := errors.Join(os.Remove(file), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			if err := again(); !errors.Is(err, seal.ErrIdentity) || strings.Contains(err.Error(), "AGE-SECRET") {
+				t.Errorf("ensure %s that is %s = %v, want %v without the text", file, name, err, seal.ErrIdentity)
+			}
+			if got, err := os.ReadFile(file); err != nil || string(got) != text {
+				t.Errorf("%s that is %s was written anew: %q, %v", file, name, got, err)
+			}
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("files left behind: %q, %v", left, err)
+	}
+}
+
+// TestWritePrivateKeepsAFileToItsOwner also when somebody has opened it to others.
+func TestWritePrivateKeepsAFileToItsOwner(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "f")
+	for _, text := range []string{"one", "two"} {
+		if err := seal.WritePrivate(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := seal.ReadPrivate(path, 3); err != nil || string(got) != text {
+			t.Errorf("ReadPrivate() = %q, %v, want %q", got, err, text)
+		}
+		if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // what is to be refused
+			t.Fatal(err)
+		}
+		if got, err := seal.ReadPrivate(path, 3); !errors.Is(err, seal.ErrPrivate) {
+			t.Errorf("ReadPrivate() of a file of mode 0644 = %q, %v, want %v", got, err, seal.ErrPrivate)
+		}
+	}
+	if err := seal.WritePrivate(path, []byte("three")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := seal.ReadPrivate(path, 3); !errors.Is(err, seal.ErrPrivate) {
+		t.Errorf("ReadPrivate() of 5 bytes, limit 3 = %q, %v, want %v", got, err, seal.ErrPrivate)
 	}
 }

@@ -1,15 +1,10 @@
 package seal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 
 	"filippo.io/age"
 
@@ -19,6 +14,9 @@ import (
 // ErrIdentity is returned for a file with the identity of a node or of the
 // operator that cannot be used.
 var ErrIdentity = errors.New("not a usable identity")
+
+// another is what to do about the file of an identity that is lost.
+const another = "remove it, tlsfleet node init makes another, and admit the node again"
 
 // Identity is what a node opens its keyring with: an X25519 key of age. It prints
 // as its recipient.
@@ -45,7 +43,7 @@ func CheckRecipient(s string) error {
 func LoadIdentity(path string) (*Identity, error) {
 	text, err := loadSecret(path)
 	if err != nil {
-		return nil, fmt.Errorf("load identity: %w: %w", ErrIdentity, err)
+		return nil, fmt.Errorf("load identity: %w", err)
 	}
 	for line := range strings.Lines(string(text.Reveal())) {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
@@ -53,11 +51,11 @@ func LoadIdentity(path string) (*Identity, error) {
 		}
 		id, err := age.ParseX25519Identity(line)
 		if err != nil {
-			return nil, fmt.Errorf("load identity %s: %w: not an X25519 identity of age", path, ErrIdentity)
+			return nil, fmt.Errorf("load identity %s: %w: not an X25519 identity of age: %s", path, ErrIdentity, another)
 		}
 		return &Identity{func() *age.X25519Identity { return id }}, nil
 	}
-	return nil, fmt.Errorf("load identity %s: %w: it is empty", path, ErrIdentity)
+	return nil, fmt.Errorf("load identity %s: %w: it is empty: %s", path, ErrIdentity, another)
 }
 
 // EnsureIdentity is LoadIdentity, and makes the file if there is none.
@@ -70,48 +68,22 @@ func EnsureIdentity(path string) (id *Identity, made bool, err error) {
 		return nil, false, fmt.Errorf("make identity: %w", err)
 	}
 	text := "# tlsfleet node identity. Secret: it never leaves this host.\n# public key: " + fresh.Recipient().String() + "\n" + fresh.String() + "\n"
-	if err := createSecret(path, []byte(text)); err != nil {
+	err = createPrivate(path, []byte(text))
+	if errors.Is(err, fs.ErrExist) { // somebody else was faster
+		id, err = LoadIdentity(path)
+		return id, false, err
+	}
+	if err != nil {
 		return nil, false, fmt.Errorf("make identity: %w", err)
 	}
 	return &Identity{func() *age.X25519Identity { return fresh }}, true, nil
 }
 
-// loadSecret reads a small file that nobody else may read.
-func loadSecret(path string) (_ fleet.Secret, err error) {
-	f, err := os.OpenFile(filepath.Clean(path), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+// loadSecret is ReadPrivate for what nobody may print. The error wraps ErrIdentity.
+func loadSecret(path string) (fleet.Secret, error) {
+	text, err := ReadPrivate(path, maxFile)
 	if err != nil {
-		return fleet.Secret{}, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := checkFile(f); err != nil {
-		return fleet.Secret{}, fmt.Errorf("%s: %w", path, err)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return fleet.Secret{}, err
-	}
-	if len(text) > maxFile {
-		return fleet.Secret{}, fmt.Errorf("%s: larger than %d bytes", path, maxFile)
+		return fleet.Secret{}, fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
 	return fleet.NewSecret(text), nil
-}
-
-// createSecret writes a new file, mode 0600, on stable storage.
-func createSecret(path string, text []byte) error {
-	path = filepath.Clean(path)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, bytes.NewReader(text))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = syncFolder(filepath.Dir(path))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	return nil
 }

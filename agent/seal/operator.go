@@ -52,7 +52,7 @@ func (o Operator) String() string { return o.Public().String() }
 func LoadOperator(path string) (*Operator, error) {
 	text, err := loadSecret(path)
 	if err != nil {
-		return nil, fmt.Errorf("load operator's key: %w: %w", ErrIdentity, err)
+		return nil, fmt.Errorf("load operator's key: %w", err)
 	}
 	for line := range strings.Lines(string(text.Reveal())) {
 		if strings.HasPrefix(line, "#") {
@@ -65,7 +65,7 @@ func LoadOperator(path string) (*Operator, error) {
 		}
 		return operator(ed25519.NewKeyFromSeed(raw)), nil
 	}
-	return nil, fmt.Errorf("load operator's key %s: %w", path, ErrIdentity)
+	return nil, fmt.Errorf("load operator's key %s: %w: damaged: bring back a copy of it, or make another one elsewhere and admit all nodes again", path, ErrIdentity)
 }
 
 func operator(key ed25519.PrivateKey) *Operator {
@@ -83,7 +83,12 @@ func EnsureOperator(path string) (o *Operator, made bool, err error) {
 	}
 	text := "# tlsfleet operator. Secret: on the operator's host only, never on a node.\n" +
 		operatorWord + " " + base64.StdEncoding.EncodeToString(key.Seed()) + "\n"
-	if err := createSecret(path, []byte(text)); err != nil {
+	err = createPrivate(path, []byte(text))
+	if errors.Is(err, fs.ErrExist) { // somebody else was faster
+		o, err = LoadOperator(path)
+		return o, false, err
+	}
+	if err != nil {
 		return nil, false, fmt.Errorf("make operator's key: %w", err)
 	}
 	return operator(key), true, nil

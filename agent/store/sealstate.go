@@ -73,7 +73,6 @@ type Rotation struct {
 	To      string // id of the key that a rotation of the keyring is under way to; empty: none is
 	Leaders string // the same of the leaders' keyring
 	Forced  string // id of a key that is to be used although nodes lack it
-	Tainted string // ids of keys that a revoked node has, with spaces between; everything has to go to another one
 	Ask     uint64 // counts how often the leader was asked to look at all records
 }
 
@@ -91,7 +90,6 @@ type rotationRecord struct {
 	To      string `json:"to,omitempty"`
 	Leaders string `json:"leaders,omitempty"`
 	Forced  string `json:"forced,omitempty"`
-	Tainted string `json:"tainted,omitempty"`
 	Ask     uint64 `json:"ask,omitempty"`
 }
 
@@ -127,7 +125,7 @@ func (s *Store) getRotation(q *api.QueryOptions) (RotationRecord, *api.QueryMeta
 		if rec.Schema != schema {
 			return Rotation{}, 0, fmt.Errorf("%w: schema %d", ErrSchema, rec.Schema)
 		}
-		return Rotation{rec.To, rec.Leaders, rec.Forced, rec.Tainted, rec.Ask}, lastWins, nil
+		return Rotation{rec.To, rec.Leaders, rec.Forced, rec.Ask}, lastWins, nil
 	})
 	return rec, meta, err
 }
@@ -135,7 +133,7 @@ func (s *Store) getRotation(q *api.QueryOptions) (RotationRecord, *api.QueryMeta
 // PutRotation writes what is wanted if the record still has prevIndex; 0 means
 // that there must be none (ErrConflict).
 func (s *Store) PutRotation(ctx context.Context, r Rotation, prevIndex uint64) (RotationRecord, error) {
-	plain, err := json.Marshal(rotationRecord{schema, r.To, r.Leaders, r.Forced, r.Tainted, r.Ask})
+	plain, err := json.Marshal(rotationRecord{schema, r.To, r.Leaders, r.Forced, r.Ask})
 	if err != nil {
 		return RotationRecord{}, fmt.Errorf("write %s: %w", s.key(rotationPath), err)
 	}

@@ -76,8 +76,8 @@ func keyringLine(p agent.KeyringProgress) string {
 func explainKeyring(err error, done agent.KeyringRotated, path string) error {
 	switch {
 	case errors.Is(err, agent.ErrKeyringHeld):
-		return hinted{err, fmt.Sprintf("copy %s to the nodes named and run this again, it goes on with key %s; a node that is gone: "+
-			"consul maint, or deregister it", path, done.Key)}
+		return hinted{err, fmt.Sprintf("copy %s to the nodes named and run this again, it goes on with key %s; for those that get it through Consul "+
+			"see tlsfleet node list; a node that is gone: consul maint, or deregister it", path, done.Key)}
 	case errors.Is(err, agent.ErrResealing):
 		return hinted{err, "see that an agent leads and what it reports (`tlsfleet status`), then run this again: it goes on from here"}
 	}

@@ -100,7 +100,7 @@ func programPage(app *cli.App) string {
 	p.entry(defaultConfig, "The configuration, see tlsfleet.hcl(5).")
 	p.entry(defaultKeyring, "The keys that seal what is in Consul, the same on all nodes.")
 	p.entry(leaderKeyring, "The same for what hosts alone need that may lead.")
-	p.entry("/etc/tlsfleet/operator.key", "On the operator's host: signs the keyrings that nodes get through Consul.")
+	p.entry("/etc/tlsfleet/operator.key", "On the operator's host: signs the keyrings that nodes get through Consul; beside it, with the name of a fleet at its end, which nodes were admitted.")
 	p.entry("/var/lib/tlsfleet", "What survives a reboot: certificates, rendered configuration of nginx, a sealed copy of the ring.")
 	p.entry("/run/tlsfleet", "Ticket keys in clear for nginx, and the agent's socket.")
 	p.heading("environment")

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -46,12 +44,9 @@ func nodeInit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(cfg.Keyring.IdentityFile), 0o700); err != nil {
-		return fmt.Errorf("make identity: %w", err)
-	}
-	id, _, err := seal.EnsureIdentity(cfg.Keyring.IdentityFile)
+	id, _, err := agent.NodeIdentity(cfg)
 	if err != nil {
-		return err
+		return startError(err)
 	}
 	return printLines(c.App.Writer, id.Recipient(), "on the operator's host: tlsfleet node admit "+cfg.Node+" "+id.Recipient())
 }
@@ -61,9 +56,14 @@ func nodeOperator(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o, _, err := seal.EnsureOperator(cfg.Keyring.OperatorKeyFile)
+	o, made, err := seal.EnsureOperator(cfg.Keyring.OperatorKeyFile)
 	if err != nil {
-		return err
+		return explainNode(err)
+	}
+	if made {
+		if err := printLines(c.App.ErrWriter, "made "+cfg.Keyring.OperatorKeyFile+": keep a copy of it, and of what node admit writes beside it, where you keep the keyring's"); err != nil {
+			return err
+		}
 	}
 	return printLines(c.App.Writer, o.String())
 }
@@ -73,12 +73,19 @@ func nodeAdmit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	operator, err := k.Admit(c.Context, c.Args().Get(0), c.Args().Get(1))
+	node := c.Args().Get(0)
+	done, err := k.Admit(c.Context, node, c.Args().Get(1))
 	if err != nil {
 		return explainNode(err)
 	}
-	return printLines(c.App.Writer, "admitted "+c.Args().Get(0)+". Its configuration has to have",
-		fmt.Sprintf("keyring {\n  from     = \"consul\"\n  operator = %q\n}", operator.String()))
+	lines := []string{
+		"admitted " + node + ". Its configuration has to have",
+		fmt.Sprintf("keyring {\n  from     = \"consul\"\n  operator = %q\n}", done.Operator.String()),
+	}
+	if done.Before != "" {
+		lines = append(lines, "it had another identity before, "+done.Before+", which gets nothing newer: if somebody else may have that, tlsfleet keyring rotate")
+	}
+	return printLines(c.App.Writer, lines...)
 }
 
 func nodeRevoke(c *cli.Context) error {
@@ -116,9 +123,13 @@ func explainNode(err error) error {
 	case errors.Is(err, agent.ErrServing):
 		return hinted{err, "stop its nginx and its agent, delete its Consul token, and deregister it: consul services deregister -id=..., or consul maint -enable"}
 	case errors.Is(err, agent.ErrNoOperator):
-		return hinted{err, "run it on the host where the nodes were admitted, or set keyring.operator_key_file"}
+		return hinted{err, "run it on the host where nodes are admitted; if there is none yet, tlsfleet node operator makes the key"}
 	case errors.Is(err, agent.ErrHandedOut):
 		return hinted{err, "run it on the operator's host, where the keyring is a file"}
+	case errors.Is(err, agent.ErrRevoking):
+		return hinted{err, "end that first, with tlsfleet node revoke"}
+	case errors.Is(err, agent.ErrRevoked):
+		return hinted{err, "if the host is sound again, remove its identity_file there, and admit it by what tlsfleet node init prints then"}
 	case errors.Is(err, seal.ErrIdentity):
 		return usageError{err, ""}
 	}

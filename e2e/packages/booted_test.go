@@ -58,6 +58,7 @@ func TestBootedDeb(t *testing.T) {
 		}},
 		{"the agent follows in its sandbox", follows},
 		{"certificates reach nginx's workers", certificates},
+		{"a node waits to be admitted and gets its keyring in the sandbox", admitted},
 		{"keys rotate", rotates},
 		{"SIGHUP reloads the configuration", reloads},
 		{"it is restarted when killed", killed},
@@ -115,6 +116,27 @@ func certificates(t *testing.T, m *machine) {
 	m.sh(t, "cd /etc/nginx/own && tlsfleet cert import --allow-no-chain fleet.test.pem fleet.test.key")
 	m.await(t, "openssl s_client -connect 127.0.0.1:8443 -servername fleet.test -CAfile /etc/nginx/own/ca.pem -verify_return_error </dev/null", "CN = fleet.test")
 	m.await(t, "systemctl show tlsfleet --value -p StatusText", " 1 names")
+	if out := m.sh(t, proved); strings.Contains(out, "warning") || strings.Contains(out, "alarm") {
+		t.Errorf("status = %s, want no problem", out)
+	}
+}
+
+// admitted has the agent take its keyring from Consul from now on. It waits for
+// longer than the watchdog lets a silent one live.
+func admitted(t *testing.T, m *machine) {
+	m.sh(t, `cp /etc/tlsfleet/tlsfleet.hcl /root/operator.hcl
+		sed -i "s|^keyring {|&\n  from = \"consul\"\n  operator = \"$(tlsfleet node operator 2>/dev/null)\"|" /etc/tlsfleet/tlsfleet.hcl
+		mkdir -p /run/systemd/system/tlsfleet.service.d
+		printf '[Service]\nWatchdogSec=6s\n' >/run/systemd/system/tlsfleet.service.d/soon.conf
+		systemctl daemon-reload; systemctl restart tlsfleet; sleep 15`)
+	if restarts, status := m.property(t, "tlsfleet", "NRestarts"), m.property(t, "tlsfleet", "StatusText"); restarts != "0" || !strings.Contains(status, "waiting to be admitted") {
+		t.Fatalf("restarts = %s, status %q, want none while it waits to be admitted", restarts, status)
+	}
+	m.sh(t, `TLSFLEET_CONFIG=/root/operator.hcl $(tlsfleet node init | sed -n "s/^on the operator's host: //p")`)
+	m.await(t, proved, provedIt)
+	m.want(t, "cd /var/lib/tlsfleet && stat -c '%a %U %n' keyring keyring.generation node.age", "600 root keyring\n600 root keyring.generation\n600 root node.age")
+	m.sh(t, "rm -r /run/systemd/system/tlsfleet.service.d; systemctl daemon-reload; systemctl restart tlsfleet")
+	m.await(t, proved, provedIt)
 	if out := m.sh(t, proved); strings.Contains(out, "warning") || strings.Contains(out, "alarm") {
 		t.Errorf("status = %s, want no problem", out)
 	}

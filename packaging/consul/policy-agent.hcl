@@ -7,6 +7,7 @@ key_prefix "tlsfleet/edge/bundles/" { policy = "read" }
 key_prefix "tlsfleet/edge/chains/" { policy = "read" }
 key "tlsfleet/edge/inventory/head" { policy = "read" }
 key_prefix "tlsfleet/edge/inventory/shards/" { policy = "read" }
+key "tlsfleet/edge/keyring/nodes/edge-1" { policy = "read" }
 key "tlsfleet/edge/nodes/edge-1" { policy = "write" }
 key_prefix "tlsfleet/edge/reload/" { policy = "list" }
 key_prefix "tlsfleet/edge/reload/slots/" { policy = "write" }

@@ -10,6 +10,7 @@ key_prefix "tlsfleet/edge/chains/" { policy = "write" }
 key_prefix "tlsfleet/edge/intake/" { policy = "write" }
 key_prefix "tlsfleet/edge/inventory/" { policy = "write" }
 key_prefix "tlsfleet/edge/issuance/" { policy = "write" }
+key "tlsfleet/edge/keyring/nodes/edge-1" { policy = "read" }
 key "tlsfleet/edge/keyring/rotation" { policy = "read" }
 key "tlsfleet/edge/keyring/state" { policy = "write" }
 key "tlsfleet/edge/leader" { policy = "write" }

@@ -8,6 +8,7 @@ key_prefix "tlsfleet/edge/chains/" { policy = "write" }
 key_prefix "tlsfleet/edge/intake/" { policy = "write" }
 key_prefix "tlsfleet/edge/inventory/" { policy = "write" }
 key_prefix "tlsfleet/edge/issuance/" { policy = "list" }
+key_prefix "tlsfleet/edge/keyring/nodes/" { policy = "write" }
 key "tlsfleet/edge/keyring/rotation" { policy = "write" }
 key "tlsfleet/edge/keyring/state" { policy = "read" }
 key "tlsfleet/edge/leader" { policy = "read" }
