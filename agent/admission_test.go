@@ -4,10 +4,12 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/consul/api"
@@ -178,6 +180,12 @@ func TestHandBringsEveryNodeTheKeyring(t *testing.T) {
 			if err := d.hand(t.Context(), want); err != nil || string(d.record(t, "n")) != string(record) {
 				t.Errorf("hand() again = %v, and it has written what was there", err)
 			}
+			// The same keyring, but one that the node refuses.
+			d.admit(t, "n", n)
+			d.plant(t, "n", record)
+			if err := d.hand(t.Context(), want); err != nil || string(d.record(t, "n")) == string(record) {
+				t.Errorf("hand() = %v, and it has left a record that is older than the last", err)
+			}
 		})
 	}
 }
@@ -222,6 +230,37 @@ func TestHandGivesNothingToWhoIsNotAdmitted(t *testing.T) {
 	}
 	if pair, _, err := d.kv.Get(d.path("gone"), nil); err != nil || pair != nil {
 		t.Errorf("the record of a revoked node is %v, %v after it was revoked again, want none", pair, err)
+	}
+}
+
+// TestAdmissionsAtOnceAreAllKept by commands that run at the same time.
+func TestAdmissionsAtOnceAreAllKept(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	var all sync.WaitGroup
+	want := map[string]string{}
+	for i := range 12 {
+		k, err := OpenKeyrings(d.cfg, false, testkit.Logger(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		node, recipient := fmt.Sprintf("n%d", i), newIdentity(t).Recipient()
+		want[node] = recipient
+		all.Go(func() {
+			if _, err := k.Admit(t.Context(), node, recipient); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	list, err := d.Admitted(t.Context())
+	if err != nil || len(list) != len(want) {
+		t.Fatalf("Admitted() = %+v, %v, want %d nodes", list, err, len(want))
+	}
+	for _, n := range list {
+		if n.Err != "" || n.Recipient != want[n.Node] {
+			t.Errorf("%s has %s, %q, want %s", n.Node, n.Recipient, n.Err, want[n.Node])
+		}
 	}
 }
 
@@ -330,7 +369,7 @@ func TestRevocationGoesOn(t *testing.T) {
 	if want := union(had, nil); err != nil || !slices.Equal(known, want) {
 		t.Fatalf("strike() = %v, %v, want %v", known, err, want)
 	}
-	rotated := d.next(t)
+	d.next(t)
 	if again, err := d.strike(t.Context(), "gone"); err != nil || !slices.Equal(again, known) {
 		t.Errorf("strike() again = %v, %v, want the keys of the first time, %v", again, err, known)
 	}
@@ -342,12 +381,18 @@ func TestRevocationGoesOn(t *testing.T) {
 		t.Errorf("replaceAll() while the file has keys of the node = %s, nil, want it to wait for the leader", key)
 	}
 
-	// All but the last note of it was done.
-	fresh, err := rotated.Promote()
-	if err != nil {
-		t.Fatal(err)
+	// So it does when it has let the new key seal, and what Consul knew of it is gone.
+	half, err := seal.Load(d.Path())
+	if err != nil || slices.Contains(known, half.Sealing()) {
+		t.Fatalf("the keyring is %v, %v, want another key to seal in it", half, err)
 	}
-	fresh = fresh.Retire()
+	d.noteRotation(t, "")
+	if key, err := d.replaceAll(t.Context(), known, force); err == nil {
+		t.Errorf("replaceAll() while keys of the node open = %s, nil, want it to wait for the leader", key)
+	}
+
+	// All but the last note of it was done.
+	fresh := half.Retire()
 	if err := seal.Write(d.Path(), fresh); err != nil {
 		t.Fatal(err)
 	}

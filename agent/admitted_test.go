@@ -112,7 +112,12 @@ func TestANodeWaitsToBeAdmitted(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(g.operator.String())
-	got := <-ended
+	var got outcome
+	select {
+	case got = <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the node is not admitted after its configuration was mended")
+	}
 	if !got.admitted || got.err != nil || got.cfg.Keyring.Operator != g.operator.String() {
 		t.Errorf("awaitKeyring() = %s, %t, %v, want it admitted by %s", got.cfg.Keyring.Operator, got.admitted, got.err, g.operator)
 	}

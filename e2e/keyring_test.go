@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -73,27 +72,20 @@ func (f *Fleet) startAll(t *testing.T) {
 func (f *Fleet) give(t *testing.T, from string, n *Node) {
 	t.Helper()
 	to, ok := n.Settings["keyring_file"].(string)
-	text, err := os.ReadFile(from)
-	if err == nil && ok {
-		err = os.WriteFile(to+".new", text, 0o600)
+	if !ok {
+		t.Fatalf("%s has no keyring_file", n.Name)
 	}
-	if err == nil {
-		err = os.Rename(to+".new", to)
-	}
-	if err != nil {
-		t.Fatalf("give %s to %s: %v", from, n.Name, err)
-	}
+	copyKeyring(t, from, to)
 }
 
 // ringOf is the keyring on a node.
 func ringOf(t *testing.T, n *Node) *seal.Keyring {
 	t.Helper()
 	path, ok := n.Settings["keyring_file"].(string)
-	k, err := seal.Load(path)
-	if err != nil || !ok {
-		t.Fatalf("read the keyring of %s: %v", n.Name, err)
+	if !ok {
+		t.Fatalf("%s has no keyring_file", n.Name)
 	}
-	return k
+	return ringFile(t, path)
 }
 
 // sealedWith counts the records in Consul by the key that they are sealed with,

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/seal"
@@ -121,6 +122,31 @@ func TestGrantRefusesForgeries(t *testing.T) {
 	}
 	if g, err := (seal.OperatorKey{}).Verify(record, "f", "n"); !errors.Is(err, seal.ErrGrant) {
 		t.Errorf("Verify() without a key = %+v, %v, want %v", g, err, seal.ErrGrant)
+	}
+}
+
+// TestIdentityIsMadeOnce by programs that start at the same time.
+func TestIdentityIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "node.age")
+	var all sync.WaitGroup
+	got := make([]string, 16)
+	begin := make(chan struct{})
+	for i := range got {
+		all.Go(func() {
+			<-begin
+			id, _, err := seal.EnsureIdentity(path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			got[i] = id.Recipient()
+		})
+	}
+	close(begin)
+	all.Wait()
+	if first := got[0]; slices.ContainsFunc(got, func(r string) bool { return r != first }) {
+		t.Errorf("EnsureIdentity() at once = %q, want one identity", got)
 	}
 }
 
