@@ -105,7 +105,8 @@ func TestKeyringRotatedByForce(t *testing.T) {
 	old, reloads := ringFile(t, file(1)), behind.Reloads()
 	r := f.CLI(t, "keyring", "rotate", "--force", "--timeout", "30s").Want(t, 0)
 	now := ringFile(t, file(0))
-	if !strings.Contains(r.Stdout, "passed over: node2. Copy "+file(0)) || len(now.IDs()) != 1 || old.Has(now.Sealing()) {
+	_, passed, _ := strings.Cut(r.Stdout, "passed over: ")
+	if !strings.Contains(passed, "node2. Copy "+file(0)) || len(now.IDs()) != 1 || old.Has(now.Sealing()) {
 		t.Errorf("rotate by force: %s, the keyring is %v, want node2 passed over and one new key", r, now)
 	}
 	WantProblem(t, behind.AwaitProblem(t, "ring-unreadable"), "alarm", "")
@@ -124,8 +125,9 @@ func TestKeyringRotatedByForce(t *testing.T) {
 		}
 		return err
 	})
-	if got := behind.Reloads(); got != reloads {
-		t.Errorf("the node has reloaded %d times when it has the file, want %d", got, reloads)
+	// Its own copy of the ring is under the old key, so that it makes another.
+	if got := behind.Reloads(); got > reloads+1 {
+		t.Errorf("the node has reloaded %d times when it has the file, want %d at most", got, reloads+1)
 	}
 	f.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
 }
