@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +53,7 @@ type copier struct {
 	pending  func(objects int)   // told how many objects are known to wait
 	lost     map[fleet.Hash]bool // see Manifest.Lost
 	key      string              // see Manifest.Key
+	leaders  string              // see Manifest.Leaders
 }
 
 // load begins with what is in the archive. A damaged copy of this fleet is
@@ -127,7 +127,7 @@ func (c *copier) pass(ctx context.Context, now time.Time) error {
 		return err
 	}
 	next := c.manifest
-	next.Key = c.key
+	next.Key, next.Leaders = c.key, c.leaders
 	next.Records = map[string]archive.Digest{}
 	head, err := c.store.Head(ctx)
 	if err != nil && !errors.Is(err, store.ErrMissing) {
@@ -173,15 +173,20 @@ func (c *copier) pass(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// underKey looks which key all records in Consul are sealed with. A copy from
+// underKey looks which keys the records in Consul are sealed with. A copy from
 // before is made anew as a whole: its bundles and chains do not change otherwise,
-// and would be lost with the old key.
+// and would be lost with the old key. Of what is under the leaders' key all items
+// are looked at, because nobody says which of them were sealed anew.
 func (c *copier) underKey(ctx context.Context) error {
 	state, err := c.store.SealState(ctx)
 	if err != nil && !errors.Is(err, store.ErrDenied) {
 		return err
 	}
-	c.key = cmp.Or(state.Key, c.manifest.Key)
+	c.key, c.leaders = c.manifest.Key, c.manifest.Leaders
+	if state.Key != "" {
+		c.key, c.leaders = state.Key, state.Leaders
+	}
+	c.scan = c.scan || c.leaders != c.manifest.Leaders
 	if c.key == c.manifest.Key {
 		return nil
 	}
@@ -196,8 +201,8 @@ func (c *copier) underKey(ctx context.Context) error {
 // differs reports whether a manifest says something new.
 func (c *copier) differs(m archive.Manifest) bool {
 	was := c.manifest
-	return was.At.IsZero() || m.Epoch != was.Epoch || m.Names != was.Names || m.Items != was.Items || m.Key != was.Key || m.Shards != was.Shards ||
-		m.Pages != was.Pages || !maps.Equal(m.Records, was.Records) || !slices.Equal(m.Lost, was.Lost)
+	return was.At.IsZero() || m.Epoch != was.Epoch || m.Names != was.Names || m.Items != was.Items || m.Key != was.Key || m.Leaders != was.Leaders ||
+		m.Shards != was.Shards || m.Pages != was.Pages || !maps.Equal(m.Records, was.Records) || !slices.Equal(m.Lost, was.Lost)
 }
 
 // finish writes the manifest.

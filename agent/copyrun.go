@@ -100,12 +100,12 @@ func (a *archives) lags() []metrics.Archive {
 	return list
 }
 
-// behind names the archives that have records under another key than this one.
-func (a *archives) behind(key string) []string {
+// behind names the archives that have records under other keys than those in Consul.
+func (a *archives) behind(state store.SealState) []string {
 	var names []string
 	for _, c := range a.list {
 		c.mu.Lock()
-		if c.key != key {
+		if c.key != state.Key || c.leaders != state.Leaders {
 			names = append(names, c.name)
 		}
 		c.mu.Unlock()
@@ -130,13 +130,15 @@ type copying struct {
 	pending int       // objects known to wait
 	err     error     // of the last pass
 	key     string    // id of the key that the copy is sealed with
+	leaders string    // the same for what leaders alone can read
 	swept   time.Time
 }
 
 func (c *copying) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ids, c.since, c.pending, c.err, c.key, c.swept = map[string]bool{}, time.Now(), 0, nil, "", time.Now()
+	c.ids, c.since, c.pending, c.err, c.swept = map[string]bool{}, time.Now(), 0, nil, time.Now()
+	c.key, c.leaders = "", ""
 }
 
 func (c *copying) changed(ids ...string) {
@@ -219,7 +221,7 @@ func (c *copying) once(ctx context.Context, loaded *bool) error {
 	err := c.pass(ctx, ids, loaded)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.err, c.key = err, c.copier.manifest.Key
+	c.err, c.key, c.leaders = err, c.copier.manifest.Key, c.copier.manifest.Leaders
 	switch {
 	case err != nil && c.since.IsZero():
 		c.since = began

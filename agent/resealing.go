@@ -160,7 +160,7 @@ func (r *resealing) reseal(ctx context.Context, session string, want store.SealS
 		r.log.Info("records sealed anew", "key", want.Key, "records", done.Changed, "of", done.Seen, "took", time.Since(began).Round(time.Millisecond))
 	}
 	// Whoever reads that all is done takes the old key away.
-	sealing.Done, sealing.Behind = true, r.archives.behind(want.Key)
+	sealing.Done, sealing.Behind = true, r.archives.behind(want)
 	r.tell(sealing)
 	return nil
 }
@@ -169,7 +169,7 @@ func (r *resealing) reseal(ctx context.Context, session string, want store.SealS
 func (r *resealing) finished(state store.SealState) time.Duration {
 	sealing := r.view.sealingNow()
 	sealing.Key, sealing.Leaders, sealing.Done = state.Key, state.Leaders, true
-	sealing.Behind = r.archives.behind(state.Key)
+	sealing.Behind = r.archives.behind(state)
 	r.tell(sealing)
 	if len(sealing.Behind) > 0 {
 		return resealSoon

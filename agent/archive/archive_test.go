@@ -246,7 +246,7 @@ func TestManifest(t *testing.T) {
 	t.Parallel()
 	m := archive.Manifest{
 		Fleet: "edge", At: time.Unix(1700000000, 0).UTC(), Epoch: 9, Names: 3, Items: 2,
-		Records: map[string]archive.Digest{"meta": archive.DigestOf([]byte("m"))}, Lost: []fleet.Hash{{1}}, Key: "ab12",
+		Records: map[string]archive.Digest{"meta": archive.DigestOf([]byte("m"))}, Lost: []fleet.Hash{{1}}, Key: "ab12", Leaders: "cd34",
 	}
 	m.Shards[1023], m.Pages[255] = archive.DigestOf([]byte("s")), archive.DigestOf([]byte("p"))
 	plain, err := m.Encode()

@@ -59,6 +59,7 @@ type Manifest struct {
 	Pages   [Pages]Digest            // of the lists of items (Page); zero: none
 	Lost    []fleet.Hash             // bundles that were not in Consul although names are to be served with them
 	Key     string                   // id of the key that all of it is sealed with; empty: not known
+	Leaders string                   // the same for what leaders alone can read; empty: not known, or they have no keyring
 }
 
 type manifestRecord struct {
@@ -73,13 +74,14 @@ type manifestRecord struct {
 	Pages   []byte            `json:"pages"`
 	Lost    []fleet.Hash      `json:"lost,omitempty"`
 	Key     string            `json:"key,omitempty"`
+	Leaders string            `json:"leaders,omitempty"`
 }
 
 // Encode writes a manifest, for sealing.
 func (m Manifest) Encode() ([]byte, error) {
 	rec := manifestRecord{
 		Schema: schema, Fleet: m.Fleet, At: m.At.Unix(), Epoch: m.Epoch, Names: m.Names, Items: m.Items,
-		Records: map[string]string{}, Lost: m.Lost, Key: m.Key,
+		Records: map[string]string{}, Lost: m.Lost, Key: m.Key, Leaders: m.Leaders,
 	}
 	for path, d := range m.Records {
 		rec.Records[path] = hex.EncodeToString(d[:])
@@ -109,7 +111,7 @@ func Decode(b []byte) (Manifest, error) {
 	}
 	m := Manifest{
 		Fleet: rec.Fleet, At: time.Unix(rec.At, 0).UTC(), Epoch: rec.Epoch, Names: rec.Names, Items: rec.Items,
-		Records: map[string]Digest{}, Lost: rec.Lost, Key: rec.Key,
+		Records: map[string]Digest{}, Lost: rec.Lost, Key: rec.Key, Leaders: rec.Leaders,
 	}
 	for path, text := range rec.Records {
 		raw, err := hex.DecodeString(text)
