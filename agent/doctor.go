@@ -31,6 +31,9 @@ func Examine(ctx context.Context, path, root string) []doctor.Finding {
 	x := examiner{cfg: cfg, root: root, now: time.Now()}
 	ring, kept := x.keyring("", cfg.KeyringFile)
 	list := []doctor.Finding{doctor.Config(path, nil, cfg.Consul.Token.Len() > 0 && openToAll(path)), kept}
+	if cfg.Keyring.From == config.KeyringConsul {
+		list = append(list, handedOut(cfg.Keyring)...)
+	}
 	if cfg.Leader.Eligible && cfg.Leader.KeyringFile != "" {
 		_, leaders := x.keyring("leader-keyring", cfg.Leader.KeyringFile)
 		list = append(list, leaders)
@@ -90,6 +93,17 @@ func (x *examiner) keyring(id, path string) (*seal.Keyring, doctor.Finding) {
 		k.Keys = ring.IDs()
 	}
 	return ring, k.Judge(x.now)
+}
+
+// handedOut looks at what a node needs that gets its keyring from Consul.
+func handedOut(k config.Keyring) []doctor.Finding {
+	recipient := ""
+	id, err := seal.LoadIdentity(k.IdentityFile)
+	if err == nil {
+		recipient = id.Recipient()
+	}
+	_, there := os.Stat(k.OperatorKeyFile)
+	return []doctor.Finding{doctor.Identity(k.IdentityFile, recipient, err), doctor.OperatorKey(k.OperatorKeyFile, there)}
 }
 
 // agent asks the agent of this host what it thinks is wrong.

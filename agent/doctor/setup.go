@@ -58,3 +58,31 @@ func (k Keyring) Judge(now time.Time) Finding {
 	}
 	return ok(id, "%s: %d keys, %s seals, file of %s", k.Path, len(k.Keys), k.Keys[0], days(now.Sub(k.Made)))
 }
+
+// Identity judges what a node opens its keyring with that gets it from Consul. The
+// recipient is its public part, err that of loading it.
+func Identity(path, recipient string, err error) Finding {
+	const id = "node-identity"
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return skipped(id, asRoot, "%v", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return warning(id, "restart the agent, which makes another, and admit the node by what tlsfleet node init prints", "%s is not there: this node opens no newer keyring", path)
+	case err != nil:
+		return failure(id, "chmod 600 "+path+"; if it is damaged remove it, restart the agent, and admit the node by what tlsfleet node init prints", "%v", err)
+	}
+	return ok(id, "%s: %s", path, recipient)
+}
+
+// OperatorKey judges that the operator's key is not on a host that gets its keyring
+// from Consul. err is that of looking for it.
+func OperatorKey(path string, err error) Finding {
+	const id = "operator-key"
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return ok(id, "the operator's key is not on this host")
+	case errors.Is(err, fs.ErrPermission):
+		return skipped(id, asRoot, "%v", err)
+	}
+	return warning(id, "move it, and the register beside it, to a host that serves nothing", "%s is on a node: who breaks into this host can give keyrings to all others", path)
+}
