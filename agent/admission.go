@@ -26,6 +26,8 @@ var (
 	ErrNotAdmitted = errors.New("the node was not admitted from here")
 	// ErrRevoking means that a node is being revoked and still can open what is written.
 	ErrRevoking = errors.New("the node is being revoked")
+	// ErrAdmittedAs means that another node has the same identity.
+	ErrAdmittedAs = errors.New("this identity is admitted already, as another node")
 	// ErrRevoked means that what opens a keyring is with a node that was revoked.
 	ErrRevoked = errors.New("this identity was revoked")
 )

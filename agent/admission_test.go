@@ -271,6 +271,8 @@ func TestAdmitRefuses(t *testing.T) {
 	if _, err := d.strike(t.Context(), "gone"); err != nil {
 		t.Fatal(err)
 	}
+	twin := newIdentity(t)
+	d.admit(t, "m", twin)
 	fresh := newIdentity(t).Recipient()
 	for name, tt := range map[string]struct {
 		node, recipient string
@@ -279,6 +281,7 @@ func TestAdmitRefuses(t *testing.T) {
 	}{
 		"an identity that was revoked":    {"n", id.Recipient(), nil, ErrRevoked},
 		"a node that is being revoked":    {"gone", fresh, nil, ErrRevoking},
+		"the identity of another node":    {"n", twin.Recipient(), nil, ErrAdmittedAs},
 		"no identity":                     {"n", "age1", nil, seal.ErrIdentity},
 		"a host without operator's key":   {"n", fresh, func(c *config.Config) { c.Keyring.OperatorKeyFile += "x" }, ErrNoOperator},
 		"a host with a keyring of Consul": {"n", fresh, func(c *config.Config) { c.Keyring.From = config.KeyringConsul }, ErrHandedOut},
@@ -325,8 +328,11 @@ func TestHandNeedsTheOperator(t *testing.T) {
 // TestRegisterRefusesWhatIsDamaged, and writes nothing in its place.
 func TestRegisterRefusesWhatIsDamaged(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t)
-	d.admit(t, "n", newIdentity(t))
+	d, id, other := newDesk(t), newIdentity(t).Recipient(), newIdentity(t)
+	if _, err := d.Admit(t.Context(), "n", id); err != nil {
+		t.Fatal(err)
+	}
+	d.admit(t, "o", other)
 	file := d.cfg.Keyring.RegisterFile(d.cfg.Fleet)
 	sound, err := os.ReadFile(file)
 	if err != nil {
@@ -344,6 +350,8 @@ func TestRegisterRefusesWhatIsDamaged(t *testing.T) {
 		"of a later version":   {strings.Replace(string(sound), `"schema": 1`, `"schema": 2`, 1), 0o600, "bring back a copy"},
 		"without its nodes":    {strings.Replace(string(sound), `"nodes"`, `"x"`, 1), 0o600, "parts of it are missing"},
 		"with no identity":     {strings.Replace(string(sound), "age1", "age2", 1), 0o600, "bring back a copy"},
+		"with one for two":     {strings.Replace(string(sound), other.Recipient(), id, 1), 0o600, "that another node has"},
+		"with who was revoked": {strings.Replace(string(sound), `"revoked": null`, `"revoked": ["`+id+`"]`, 1), 0o600, "was revoked"},
 		"with a name to climb": {strings.Replace(string(sound), `"n"`, `"../n"`, 1), 0o600, "bring back a copy"},
 	} {
 		if err := errors.Join(os.WriteFile(file, []byte(tt.text), 0o600), os.Chmod(file, tt.mode)); err != nil {

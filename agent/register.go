@@ -90,10 +90,18 @@ func (r *register) read(fleetName string) error {
 	if r.Nodes == nil || r.Revoking == nil {
 		return fmt.Errorf("%w: parts of it are missing: %s", errRegister, hint)
 	}
+	used := map[string]bool{}
+	for _, recipient := range r.Revoked {
+		used[recipient] = true
+	}
 	for node, a := range r.Nodes {
 		if err := errors.Join(fleet.CheckName(node), seal.CheckRecipient(a.Recipient)); err != nil {
 			return fmt.Errorf("%w: node %.80q: %w: %s", errRegister, node, err, hint)
 		}
+		if used[a.Recipient] {
+			return fmt.Errorf("%w: node %.80q has an identity that was revoked or that another node has: %s", errRegister, node, hint)
+		}
+		used[a.Recipient] = true
 	}
 	return nil
 }
@@ -116,6 +124,12 @@ func (r *register) admit(node, recipient string) (before string, err error) {
 	}
 	if _, under := r.Revoking[node]; under {
 		return "", fmt.Errorf("admit %s: %w", node, ErrRevoking)
+	}
+	for other, a := range r.Nodes {
+		// To revoke one of them would leave the other one with the keyring.
+		if other != node && a.Recipient == recipient {
+			return "", fmt.Errorf("admit %s: %w: %s", node, ErrAdmittedAs, other)
+		}
 	}
 	before = r.Nodes[node].Recipient
 	r.Nodes[node] = admission{recipient, r.Nodes[node].Generation}

@@ -128,6 +128,8 @@ func explainNode(err error) error {
 		return hinted{err, "run it on the operator's host, where the keyring is a file"}
 	case errors.Is(err, agent.ErrRevoking):
 		return hinted{err, "end that first, with tlsfleet node revoke"}
+	case errors.Is(err, agent.ErrAdmittedAs):
+		return hinted{err, "each node has an identity of its own: remove identity_file on one of them, and admit it by what tlsfleet node init prints then"}
 	case errors.Is(err, agent.ErrRevoked):
 		return hinted{err, "if the host is sound again, remove its identity_file there, and admit it by what tlsfleet node init prints then"}
 	case errors.Is(err, seal.ErrIdentity):
