@@ -65,6 +65,9 @@ func (h Holder) TooWide() []Ask {
 	for _, name := range h.Events {
 		asks = append(asks, Ask{"event", name, "write"})
 	}
+	if h.Role != RoleOperator {
+		asks = append(asks, Ask{"key", root + h.Fleet + "/" + grantPath(anyName), "write"})
+	}
 	if h.Role != RoleLeader {
 		asks = append(asks, Ask{"key", root + h.Fleet + "/" + accountPath, "read"})
 	}
