@@ -32,7 +32,8 @@ func keyringCommand() *cli.Command {
 					"where it stopped: adds a new key, which opens only; when every node has it, lets it seal; when every node seals\n"+
 					"with it, has all records in Consul sealed anew, with their contents, so that no nginx reloads; then takes the\n"+
 					"old key away. Each step changes the file on this host: bring it to the other hosts, by a way you trust, and run\n"+
-					"this again, or while it waits. It names the nodes that it waits for. Nothing is lost by stopping it anywhere.",
+					"this again, or while it waits; nodes that were admitted (`tlsfleet node`) get it through Consul. It names the\n"+
+					"nodes that it waits for. Nothing is lost by stopping it anywhere.",
 				[]cli.Flag{
 					configFlag(), formatFlag(),
 					&cli.BoolFlag{Name: "leader", Usage: "the keyring of the hosts that may lead, leader.keyring_file"},
