@@ -193,7 +193,7 @@ func (b boot) servers(ctx context.Context) renderer.TLSServers {
 
 // sites is what the agent served last.
 func (b boot) sites() renderer.Sites {
-	f := &siteFollower{log: b.log, store: b.store, renderer: b.renderer, cfg: b.cfg, problems: newProblems(func() {})}
+	f := &siteFollower{log: b.log, store: b.store, renderer: b.renderer, cfg: b.cfg, problems: newProblems(func() {}), now: renderer.Sites{Keep: true}}
 	f.load()
 	f.compose(time.Now())
 	return f.wanted()

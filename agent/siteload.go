@@ -31,7 +31,7 @@ func (f *siteFollower) sitePath(id string) string {
 // load reads the node's own copies. What cannot be opened is fetched again, and
 // until then the active release's sites stay as they are.
 func (f *siteFollower) load() {
-	f.sites, f.now.Keep = map[string]store.SiteRecord{}, true
+	f.sites = map[string]store.SiteRecord{}
 	var err error
 	if f.last, err = f.renderer.Backends(); err != nil {
 		f.log.Warn("last backends not read", "err", err)
