@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -150,7 +152,10 @@ func (w *waves) read(ctx context.Context, session string) (store.SiteHeadRecord,
 	if err != nil && !errors.Is(err, store.ErrMissing) {
 		return head, v, err
 	}
-	v.Head, v.Now = head.Head.Epoch, head.Head.Now
+	v.Head, v.Now, v.Set = head.Head.Epoch, head.Head.Now, map[string]uint64{}
+	for _, e := range head.Head.Sites {
+		v.Set[e.ID] = e.Epoch
+	}
 	if w.atOnce {
 		v.Now = v.Head
 	}
@@ -213,7 +218,7 @@ func (w *waves) record(ctx context.Context, session string) (*handlers.Wave, err
 func sitesReport(r fleet.Report, epoch uint64) handlers.SitesReport {
 	p := r.SitesProof
 	if p.Epoch == epoch && p.Failed != "" {
-		return handlers.SitesReport{Node: r.Node, Epoch: epoch, Failed: p.Failed}
+		return handlers.SitesReport{Node: r.Node, Epoch: epoch, Failed: p.Failed, Bad: strings.Fields(p.Bad)}
 	}
 	return handlers.SitesReport{Node: r.Node, Epoch: r.Sites, Proved: p.Proved && p.Epoch == r.Sites}
 }
@@ -221,7 +226,7 @@ func sitesReport(r fleet.Report, epoch uint64) handlers.SitesReport {
 // write pins what a new wave brings, and then lets the nodes know.
 func (w *waves) write(ctx context.Context, session string, head store.SiteHeadRecord, next handlers.Wave, last *handlers.Wave) error {
 	if last == nil || last.Epoch != next.Epoch {
-		if err := w.pin(ctx, session, head.Head, next.Base); err != nil {
+		if err := w.pin(ctx, session, head.Head, next); err != nil {
 			return err
 		}
 	}
@@ -234,17 +239,18 @@ func (w *waves) write(ctx context.Context, session string, head store.SiteHeadRe
 	return nil
 }
 
-// pin keeps the sites of the head as they are now, beside those to go back to.
-func (w *waves) pin(ctx context.Context, session string, head site.Head, base uint64) error {
+// pin keeps the sites of the head as they are now, beside those to go back to; those
+// that are out as they are there.
+func (w *waves) pin(ctx context.Context, session string, head site.Head, next handlers.Wave) error {
 	var from site.Head
-	if base > 0 {
-		rec, err := w.store.PinnedHead(ctx, base)
+	if next.Base > 0 {
+		rec, err := w.store.PinnedHead(ctx, next.Base)
 		if err != nil && !errors.Is(err, store.ErrMissing) && !errors.Is(err, store.ErrRecord) {
 			return err
 		}
 		from = rec.Head
 	}
-	bad, err := w.store.PinSites(ctx, head, from, session)
+	bad, err := w.store.PinSites(ctx, head, from, slices.Collect(maps.Keys(next.Out)), session)
 	if err != nil {
 		return err
 	}
@@ -279,6 +285,11 @@ func (w *waves) tell(v handlers.Wave, seen handlers.WaveView) {
 	if v.State == handlers.WaveHalted {
 		list = append(list, fleet.Problem{Code: "wave-halted", Severity: fleet.Alarm, Message: fmt.Sprintf("sites at epoch %d are halted: %s", v.Epoch, haltedWhy(v)),
 			Hint: "mend the site and set it again; tlsfleet site retry tries the same once more, with --now on every node at once"})
+	}
+	if len(v.Out) > 0 && v.State != handlers.WaveHalted {
+		list = append(list, fleet.Problem{Code: "sites-out", Severity: fleet.Alarm,
+			Message: fmt.Sprintf("sites that a canary could not serve stay as they were: %s", fewNames(slices.Sorted(maps.Keys(v.Out)))),
+			Hint:    "mend them and set them again; tlsfleet site retry tries them once more as they are"})
 	}
 	if seen.Head < v.Epoch {
 		message := fmt.Sprintf("the list of sites in Consul is at epoch %d, older than epoch %d, which is on the nodes: keeping every site", seen.Head, v.Epoch)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -36,13 +37,14 @@ type siteTrial struct {
 	epoch  uint64
 	sites  []siteCheck
 	failed string // what is wrong without a look
+	bad    string // with these sites, by IDs with spaces between
 }
 
 func (t *siteTrial) same(o *siteTrial) bool {
 	if t == nil || o == nil {
 		return t == o
 	}
-	return t.epoch == o.epoch && t.failed == o.failed && slices.EqualFunc(t.sites, o.sites, func(a, b siteCheck) bool {
+	return t.epoch == o.epoch && t.failed == o.failed && t.bad == o.bad && slices.EqualFunc(t.sites, o.sites, func(a, b siteCheck) bool {
 		return a.id == b.id && a.answers == b.answers && slices.Equal(a.names, b.names)
 	})
 }
@@ -110,7 +112,7 @@ func (p *siteProver) judge(ctx context.Context, t *siteTrial, before map[string]
 	case t == nil:
 		return fleet.SitesProof{}, true
 	case t.failed != "":
-		return fleet.SitesProof{Epoch: t.epoch, Failed: fmt.Sprintf("%.500s", t.failed)}, true
+		return fleet.SitesProof{Epoch: t.epoch, Failed: fmt.Sprintf("%.500s", t.failed), Bad: t.bad}, true
 	}
 	began := time.Now()
 	for {
@@ -121,7 +123,7 @@ func (p *siteProver) judge(ctx context.Context, t *siteTrial, before map[string]
 		}
 		if time.Since(began) >= sitePatience {
 			p.log.Warn("sites not proved", "epoch", t.epoch, "reason", siteReasons(bad))
-			return fleet.SitesProof{Epoch: t.epoch, Failed: fmt.Sprintf("%.500s", siteReasons(bad))}, true
+			return fleet.SitesProof{Epoch: t.epoch, Failed: fmt.Sprintf("%.500s", siteReasons(bad)), Bad: idsOf(bad)}, true
 		}
 		select {
 		case <-ctx.Done():
@@ -229,4 +231,9 @@ func (p *siteProver) covered(name string) bool {
 	_, above, _ := strings.Cut(name, ".")
 	_, ok := p.served.bundle(fleet.Wildcard + above)
 	return ok
+}
+
+// idsOf is the IDs of sites that are in a map with reasons, as reports have them.
+func idsOf(bad map[string]string) string {
+	return strings.Join(slices.Sorted(maps.Keys(bad)), " ")
 }

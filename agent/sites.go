@@ -128,8 +128,8 @@ func (c *Console) SetSites(ctx context.Context, sites []site.Site, now bool) (st
 	}
 	check := func(after []site.Site) error { return c.clashes(after, sites) }
 	done, err := c.store.EditSites(ctx, store.SiteEdit{Put: sites, Check: check, Now: now})
-	if err == nil && now && len(done.Added)+len(done.Changed) == 0 {
-		err = c.hurry(ctx, &done)
+	if err == nil && len(done.Added)+len(done.Changed) == 0 {
+		err = c.again(ctx, &done, now)
 	}
 	return done, err
 }

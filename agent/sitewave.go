@@ -249,7 +249,7 @@ func (f *siteFollower) trial(d siteDelta) *siteTrial {
 	case made.Kept != "":
 		t.failed = "template of sites: " + made.Kept
 	case len(left) > 0:
-		t.failed = siteReasons(left)
+		t.failed, t.bad = siteReasons(left), idsOf(left)
 	}
 	return t
 }

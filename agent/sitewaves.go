@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -51,6 +52,9 @@ func (s SitesState) Text() string {
 		epoch = w.Epoch
 	}
 	text := fmt.Sprintf("epoch %d: served by %d of %d nodes", epoch, s.Served, s.Served+len(s.Waiting))
+	if s.Waves && len(w.Out) > 0 {
+		text += ", with these as they were: " + fewNames(slices.Sorted(maps.Keys(w.Out)))
+	}
 	if len(s.Waiting) > 0 {
 		text += ", waiting for " + strings.Join(s.Waiting, " ")
 	}
@@ -161,15 +165,20 @@ func (c *Console) RetrySites(ctx context.Context, now bool) (uint64, error) {
 	return epoch, err
 }
 
-// hurry takes sites that are as they should be to all nodes, if they are not there.
-func (c *Console) hurry(ctx context.Context, done *store.SitesEdited) error {
+// again takes sites that are as they should be to the nodes, if they are not there:
+// those that are out, and with now those that are on their way.
+func (c *Console) again(ctx context.Context, done *store.SitesEdited, now bool) error {
 	rec, err := c.store.Wave(ctx)
+	if errors.Is(err, store.ErrDenied) && !now {
+		return nil // by a token from before waves
+	}
 	if err != nil {
 		return ignoreMissing(err) // there are no waves
 	}
-	if rec.Wave.Epoch >= done.Epoch && rec.Wave.State == handlers.WaveRolled {
-		return nil
+	out := slices.ContainsFunc(done.Unchanged, func(id string) bool { return rec.Wave.Out[id] > 0 })
+	there := rec.Wave.Epoch >= done.Epoch && rec.Wave.State == handlers.WaveRolled
+	if out && there || now && !there {
+		done.Epoch, err = c.store.AgainSites(ctx, now)
 	}
-	done.Epoch, err = c.store.AgainSites(ctx, true)
 	return err
 }

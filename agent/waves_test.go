@@ -164,6 +164,35 @@ func TestLeaderPinsWhatMayBeServed(t *testing.T) {
 	x.wantPinned("with a damaged site", "heads/5 heads/6 sites/a/3 sites/b/1")
 }
 
+// TestSitesThatFailedHoldUpNoOthers: a later change goes to the nodes without them,
+// until they are tried once more.
+func TestSitesThatFailedHoldUpNoOthers(t *testing.T) {
+	t.Parallel()
+	x := newWaveWorld(t, true)
+	x.set(1, "a", "bad")
+	x.looks("at first", 1, 0, handlers.WaveRolled)
+	x.atOnce = false
+	x.set(2, "bad", "new")
+	x.looks("of the second epoch", 2, 1, handlers.WaveCanary)
+	w := x.last.Wave
+	w.State, w.Reason, w.Out = handlers.WaveHalted, "it is broken", map[string]uint64{"bad": 2, "new": 2}
+	if _, err := x.store.PutWave(t.Context(), w, x.last, x.session); err != nil {
+		t.Fatal(err)
+	}
+	x.looks("that is halted", 2, 1, handlers.WaveHalted, "wave-halted")
+	x.set(3, "a")
+	x.looks("without what failed", 3, 1, handlers.WaveCanary, "sites-out")
+	x.wantPinned("without what failed", "heads/1 heads/3 sites/a/1 sites/a/3 sites/bad/1")
+	x.set(4, "new")
+	x.looks("with one of them set again", 4, 1, handlers.WaveCanary, "sites-out")
+	x.wantPinned("with one of them set again", "heads/1 heads/4 sites/a/1 sites/a/3 sites/bad/1 sites/new/4")
+	if _, err := x.store.AgainSites(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	x.looks("once more", 5, 1, handlers.WaveCanary)
+	x.wantPinned("once more", "heads/1 heads/5 sites/a/1 sites/a/3 sites/bad/1 sites/bad/2 sites/new/4")
+}
+
 // inWave brings the world to the middle of a wave: canary is on trial, spent was.
 func (x *waveWorld) inWave(canary, spent string) handlers.Wave {
 	x.t.Helper()
@@ -397,7 +426,7 @@ func TestSitesReportOfAnEpoch(t *testing.T) {
 		"proved and not here": {6, fleet.SitesProof{Epoch: 7, Proved: true}, handlers.SitesReport{Node: "n", Epoch: 6}},
 	} {
 		got := sitesReport(fleet.Report{Node: "n", Sites: tt.sites, SitesProof: tt.proof}, 7)
-		if got != tt.want {
+		if !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("sitesReport() of one that has %s = %+v, want %+v", name, got, tt.want)
 		}
 	}
@@ -439,6 +468,7 @@ func TestSitesStateIsDone(t *testing.T) {
 		"on trial":              {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveProving, 3)}, false, nil, "to be proved by"},
 		"halted":                {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveHalted, 3)}, false, ErrHalted, "epoch 3 is halted: it is broken; every node serves epoch 1"},
 		"rolled out":            {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveRolled, 3)}, true, nil, "served by 2 of 2"},
+		"rolled out in part":    {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: &handlers.Wave{Epoch: 3, State: handlers.WaveRolled, Out: map[string]uint64{"b": 2, "a": 1}}}, true, nil, "served by 2 of 2 nodes, with these as they were: a b"},
 		"rolled out, not there": {SitesState{Epoch: 3, Waves: true, Served: 1, Waiting: []string{"b"}, Wave: wave(handlers.WaveRolled, 3)}, false, nil, "waiting for b"},
 	} {
 		done, err := tt.state.done(3)

@@ -15,7 +15,7 @@ import (
 )
 
 // TestSitesGoInWaves: a site goes to one node first and then to all; what that
-// node cannot serve goes nowhere, unless somebody wants it now.
+// node cannot serve goes nowhere, unless somebody wants it now, and holds up no other.
 func TestSitesGoInWaves(t *testing.T) {
 	t.Parallel()
 	f, ca := newSiteFleet(t, onShared(t, 2, listed)), newCA(t)
@@ -57,11 +57,19 @@ func TestSitesGoInWaves(t *testing.T) {
 	noAnswer := siteTo("empty", "blog.test", closed, "")
 	halted(set(1, noAnswer), 2, "every node serves epoch 2", "site empty", "502")
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "503 Service")
+	set(0, siteTo("shop", "shop.test", backendThat(t, "B"), ""))
+	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend B.")
+	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "503 Service")
+	WantProblem(t, f.Leader(t).AwaitProblem(t, "sites-out"), fleet.Alarm, "empty")
+	if r := f.CLI(t, "status"); !strings.Contains(r.Stdout, "as they were: empty") {
+		t.Errorf("%s does not tell which site stays as it was", r)
+	}
+	halted(set(1, noAnswer), 4, "every node serves epoch 4", "site empty", "502")
 	set(0, noAnswer, "--now")
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "502 Bad")
 	set(0, siteTo("empty", "blog.test", closed, "websocket = true")) // it was so before
 	f.CLI(t, "site", "remove", "empty", "--yes", "--wait").Want(t, 0)
-	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend A.")
+	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend B.")
 }
 
 // TestCanaryKilledInItsTrial: another node takes its place and proves the sites,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"time"
 
@@ -33,6 +34,10 @@ type Wave struct {
 	Spent    []string  `json:"spent,omitempty"`    // canaries that did not answer in time, sorted: they are none again
 	Since    time.Time `json:"since"`
 	Reason   string    `json:"reason,omitempty"` // why it was halted
+
+	// Out is the sites that canaries could not serve, by the epochs at which they
+	// were set. Later waves have them as they are in Base, until they are set again.
+	Out map[string]uint64 `json:"out,omitempty"`
 }
 
 // Check refuses a record that no leader has written.
@@ -45,6 +50,8 @@ func (w Wave) Check() error {
 		return fmt.Errorf("wave state %q is not known", w.State)
 	case w.State == WaveHalted && w.Reason == "":
 		return errors.New("wave halted without a reason")
+	case slices.ContainsFunc(slices.Collect(maps.Values(w.Out)), func(set uint64) bool { return set == 0 || set > w.Epoch }):
+		return fmt.Errorf("wave to epoch %d without sites of another one: %v", w.Epoch, w.Out)
 	case !sortedNames(w.Canaries) || !sortedNames(w.Spent):
 		return errors.New("wave names nodes that are no names, or not in order")
 	}

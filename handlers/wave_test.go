@@ -30,6 +30,7 @@ func nodesOf(names ...string) []fleet.Node {
 func TestNextWave(t *testing.T) {
 	abc := nodesOf("a", "b", "c")
 	canary := &handlers.Wave{Epoch: 7, Base: 6, State: handlers.WaveCanary, Canaries: []string{"a"}, Since: waveStart}
+	failed := &handlers.Wave{Epoch: 6, Base: 4, State: handlers.WaveHalted, Reason: "x", Out: map[string]uint64{"bad": 6, "mended": 5, "removed": 5}}
 	drained := nodesOf("a", "b")
 	drained[0].Maintenance = true
 	tests := map[string]struct {
@@ -60,6 +61,18 @@ func TestNextWave(t *testing.T) {
 			handlers.Wave{Epoch: 7, Base: 6, State: handlers.WaveRolled, Canaries: []string{"a"}}},
 		"canary has failed": {handlers.WaveView{Last: canary, Head: 7, Nodes: abc, Reports: []handlers.SitesReport{{Node: "a", Epoch: 7, Failed: "404"}}}, time.Second,
 			handlers.Wave{Epoch: 7, Base: 6, State: handlers.WaveHalted, Canaries: []string{"a"}, Reason: "a: 404"}},
+		"canary has failed for some sites": {handlers.WaveView{Last: &handlers.Wave{Epoch: 7, Base: 6, State: handlers.WaveProving, Canaries: []string{"a"}, Since: waveStart, Out: map[string]uint64{"out": 5}},
+			Head: 7, Set: map[string]uint64{"bad": 7, "fine": 7, "out": 5}, Nodes: abc, Reports: []handlers.SitesReport{{Node: "a", Epoch: 7, Failed: "404", Bad: []string{"bad", "unknown"}}}}, time.Second,
+			handlers.Wave{Epoch: 7, Base: 6, State: handlers.WaveHalted, Canaries: []string{"a"}, Reason: "a: 404", Out: map[string]uint64{"bad": 7, "out": 5}}},
+		"newer sites without those that failed": {handlers.WaveView{Last: failed, Head: 7, Set: map[string]uint64{"bad": 6, "mended": 7, "removed": 7, "other": 7}, Nodes: abc}, 0,
+			handlers.Wave{Epoch: 7, Base: 4, State: handlers.WaveCanary, Canaries: []string{"?"}, Out: map[string]uint64{"bad": 6}}},
+		"the same sites once more": {handlers.WaveView{Last: failed, Head: 7, Set: map[string]uint64{"bad": 6, "mended": 5, "removed": 5, "other": 4}, Nodes: abc}, 0,
+			handlers.Wave{Epoch: 7, Base: 4, State: handlers.WaveCanary, Canaries: []string{"?"}}},
+		"at once without those that failed": {handlers.WaveView{Last: failed, Head: 7, Now: 7, Set: map[string]uint64{"bad": 6, "other": 7}, Nodes: abc}, 0,
+			handlers.Wave{Epoch: 7, Base: 4, State: handlers.WaveRolled, Out: map[string]uint64{"bad": 6}}},
+		"newer sites after those without some": {handlers.WaveView{Last: &handlers.Wave{Epoch: 6, Base: 5, State: handlers.WaveRolled, Out: map[string]uint64{"bad": 3}}, Head: 7,
+			Set: map[string]uint64{"bad": 3, "other": 7}, Nodes: abc}, 0,
+			handlers.Wave{Epoch: 7, Base: 6, State: handlers.WaveCanary, Canaries: []string{"?"}, Out: map[string]uint64{"bad": 3}}},
 		"canary had failed before": {handlers.WaveView{Last: canary, Head: 7, Nodes: abc, Reports: []handlers.SitesReport{{Node: "a", Epoch: 6, Failed: "404"}}}, time.Second, *canary},
 		"one of two has proved": {handlers.WaveView{Last: &handlers.Wave{Epoch: 7, Base: 6, State: handlers.WaveProving, Canaries: []string{"a", "b"}, Since: waveStart}, Head: 7, Nodes: abc,
 			Reports: []handlers.SitesReport{{Node: "a", Epoch: 7}, {Node: "b", Epoch: 7, Proved: true}}}, time.Second,

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,18 +19,20 @@ type WaveRules struct {
 // SitesReport is what a node says of the sites that it serves.
 type SitesReport struct {
 	Node   string
-	Epoch  uint64 // that it serves
-	Proved bool   // by handshake and HTTP check, for that epoch
-	Failed string // why that epoch could not be served; empty: it could, or that is not known yet
+	Epoch  uint64   // that it serves
+	Proved bool     // by handshake and HTTP check, for that epoch
+	Failed string   // why that epoch could not be served; empty: it could, or that is not known yet
+	Bad    []string // IDs of the sites that it could not serve; none: it is about all of them
 }
 
 // WaveView is what the leader knows when it looks after the wave.
 type WaveView struct {
-	Last    *Wave         // the record; nil: there is none
-	Head    uint64        // epoch of the sites in Consul; 0: there are none
-	Now     uint64        // highest epoch that an operator wants everywhere at once
-	Nodes   []fleet.Node  // of the fleet
-	Reports []SitesReport // of those that report
+	Last    *Wave             // the record; nil: there is none
+	Set     map[string]uint64 // sites of the head by ID, removed ones too: the epochs at which they were set
+	Head    uint64            // epoch of the sites in Consul; 0: there are none
+	Now     uint64            // highest epoch that an operator wants everywhere at once
+	Nodes   []fleet.Node      // of the fleet
+	Reports []SitesReport     // of those that report
 }
 
 // NextWave is the record that the leader has to write, and when it has to look
@@ -47,9 +50,9 @@ func NextWave(v WaveView, r WaveRules, now time.Time) (*Wave, time.Time) {
 	if w.Ended() {
 		return w, time.Time{}
 	}
-	if why := v.failure(*w); why != "" {
+	if why, bad := v.failure(*w); why != "" {
 		w = w.to(WaveHalted, now)
-		w.Reason = why
+		w.Reason, w.Out = why, v.without(*w, bad)
 		return w, time.Time{}
 	}
 	if w = v.replace(w, r, now); w.Ended() {
@@ -78,7 +81,7 @@ func (v WaveView) begin(now time.Time) *Wave {
 	case v.Last == nil:
 		return &Wave{Epoch: v.Head, State: WaveCanary, Since: now}
 	case v.Head > v.Last.Epoch:
-		return &Wave{Epoch: v.Head, Base: v.Last.next(), State: WaveCanary, Since: now}
+		return &Wave{Epoch: v.Head, Base: v.Last.next(), State: WaveCanary, Since: now, Out: v.stillOut()}
 	}
 	w := *v.Last
 	return &w
@@ -114,14 +117,47 @@ func (v WaveView) report(w Wave, node string) SitesReport {
 	return SitesReport{}
 }
 
-// failure is why a canary could not serve the wave's epoch; "" if none says so.
-func (v WaveView) failure(w Wave) string {
+// failure is why a canary could not serve the wave's epoch, and because of which
+// sites; "" if none says so.
+func (v WaveView) failure(w Wave) (why string, bad []string) {
 	for _, c := range w.Canaries {
 		if r := v.report(w, c); r.Failed != "" {
-			return c + ": " + r.Failed
+			return c + ": " + r.Failed, r.Bad
 		}
 	}
-	return ""
+	return "", nil
+}
+
+// without is what later waves go without: also these sites of the wave's epoch.
+func (v WaveView) without(w Wave, bad []string) map[string]uint64 {
+	out := maps.Clone(w.Out)
+	for _, id := range bad {
+		if set := v.Set[id]; set > 0 && v.Head == w.Epoch {
+			if out == nil {
+				out = map[string]uint64{}
+			}
+			out[id] = set
+		}
+	}
+	return out
+}
+
+// stillOut is what a new wave goes without: the sites that were out and were not
+// set since. A head in which no site was set is to be tried as a whole.
+func (v WaveView) stillOut() map[string]uint64 {
+	if !slices.Contains(slices.Collect(maps.Values(v.Set)), v.Head) {
+		return nil
+	}
+	var out map[string]uint64
+	for id, set := range v.Last.Out {
+		if v.Set[id] == set {
+			if out == nil {
+				out = map[string]uint64{}
+			}
+			out[id] = set
+		}
+	}
+	return out
 }
 
 // progress reports whether all canaries have applied the wave's epoch, and

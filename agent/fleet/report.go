@@ -98,6 +98,7 @@ type SitesProof struct {
 	Epoch  uint64 `json:"epoch"`
 	Proved bool   `json:"proved"`           // each site that has changed answers, as far as it has certificates and backends
 	Failed string `json:"failed,omitempty"` // why the epoch cannot be served; empty: it can, or that is not known yet
+	Bad    string `json:"bad,omitempty"`    // IDs of the sites that this is about, with spaces between; empty: of none alone
 }
 
 // Resumption is what became of session tickets that a node took at its own nginx

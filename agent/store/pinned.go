@@ -81,16 +81,16 @@ func (s *Store) PinnedSites(ctx context.Context, entries []site.Entry) (list []S
 // PinSites pins the sites of a head as they are in Consul now, beside those of
 // base, which are pinned already (zero value: none). A site whose record cannot
 // be used is pinned as it is in base, or left out, and is in the map with the
-// reason. ErrConflict: the sites have changed since the head was read. The
+// reason; one that is out is pinned so too. ErrConflict: the sites have changed since the head was read. The
 // session has to hold the leader lock (ErrFenced).
-func (s *Store) PinSites(ctx context.Context, head, base site.Head, session string) (bad map[string]error, _ error) {
+func (s *Store) PinSites(ctx context.Context, head, base site.Head, out []string, session string) (bad map[string]error, _ error) {
 	there, err := s.pins(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var want []site.Entry
 	for _, e := range head.Sites {
-		if old, ok := base.Find(e.ID); !e.Removed() && (!ok || old != e || !there[pinnedSitePath(e.ID, e.Epoch)]) {
+		if old, ok := base.Find(e.ID); !e.Removed() && !slices.Contains(out, e.ID) && (!ok || old != e || !there[pinnedSitePath(e.ID, e.Epoch)]) {
 			want = append(want, e)
 		}
 	}
@@ -114,7 +114,7 @@ func (s *Store) PinSites(ctx context.Context, head, base site.Head, session stri
 			return nil, fmt.Errorf("pin site %s: %w", rec.Site.ID, err)
 		}
 	}
-	if err := p.head(ctx, withoutBad(head, base, bad)); err != nil {
+	if err := p.head(ctx, withoutBad(head, base, func(id string) bool { return bad[id] != nil || slices.Contains(out, id) })); err != nil {
 		return nil, fmt.Errorf("pin sites of epoch %d: %w", head.Epoch, err)
 	}
 	return bad, nil
@@ -139,10 +139,10 @@ func (s *Store) excuse(ctx context.Context, head site.Head, bad map[string]error
 }
 
 // withoutBad is the head with the entries of base for sites that cannot be used.
-func withoutBad(head, base site.Head, bad map[string]error) site.Head {
+func withoutBad(head, base site.Head, bad func(id string) bool) site.Head {
 	n := site.Head{Epoch: head.Epoch}
 	for _, e := range head.Sites {
-		if bad[e.ID] != nil {
+		if bad(e.ID) {
 			old, ok := base.Find(e.ID)
 			if !ok || old.Removed() {
 				continue

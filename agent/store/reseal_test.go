@@ -75,7 +75,7 @@ func (w world) furnish(t *testing.T, session string) []string {
 	}
 	head, err := w.SiteHead(t.Context())
 	if err == nil {
-		_, err = w.PinSites(t.Context(), head.Head, site.Head{}, session)
+		_, err = w.PinSites(t.Context(), head.Head, site.Head{}, nil, session)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -104,7 +104,7 @@ func TestPinSites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bad, err := w.PinSites(t.Context(), head.Head, base, session)
+		bad, err := w.PinSites(t.Context(), head.Head, base, nil, session)
 		return head.Head, bad, err
 	}
 	w.editSites(t, store.SiteEdit{Put: []site.Site{aSite("a"), aSite("b"), aSite("c")}})
@@ -118,7 +118,7 @@ func TestPinSites(t *testing.T) {
 	if _, bad, err = pin(first); err != nil || len(bad) > 0 {
 		t.Fatalf("PinSites() = %v, %v", bad, err)
 	}
-	if _, err := w.PinSites(t.Context(), first, site.Head{}, session); !errors.Is(err, store.ErrConflict) {
+	if _, err := w.PinSites(t.Context(), first, site.Head{}, nil, session); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("PinSites() of sites that have changed = %v, want %v", err, store.ErrConflict)
 	}
 	want1, want2 := map[string]uint64{"a": 1, "b": 1, "c": 1}, map[string]uint64{"a": 2, "c": 1}
@@ -137,7 +137,7 @@ func TestPinSites(t *testing.T) {
 	if got := w.pinned(t, 2); !reflect.DeepEqual(got, want2) {
 		t.Errorf("pinned = %v, want %v", got, want2)
 	}
-	if _, err := w.PinSites(t.Context(), first, site.Head{}, "8a7b2a3c-0000-0000-0000-000000000000"); err == nil {
+	if _, err := w.PinSites(t.Context(), first, site.Head{}, nil, "8a7b2a3c-0000-0000-0000-000000000000"); err == nil {
 		t.Error("PinSites() of no leader = nil, want an error")
 	}
 }
@@ -153,7 +153,7 @@ func TestPinSitesWithoutBadOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.PinSites(t.Context(), first.Head, site.Head{}, session); err != nil {
+	if _, err := w.PinSites(t.Context(), first.Head, site.Head{}, nil, session); err != nil {
 		t.Fatal(err)
 	}
 	changed := aSite("a")
@@ -166,7 +166,7 @@ func TestPinSitesWithoutBadOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bad, err := w.PinSites(t.Context(), head.Head, first.Head, session)
+	bad, err := w.PinSites(t.Context(), head.Head, first.Head, nil, session)
 	if err != nil || !errors.Is(bad["a"], store.ErrRecord) || !errors.Is(bad["new"], store.ErrRecord) || len(bad) != 2 {
 		t.Errorf("PinSites() = %v, %v, want a and new refused", bad, err)
 	}
