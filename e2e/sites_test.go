@@ -121,7 +121,7 @@ func TestBadSiteIsLeftOut(t *testing.T) {
 	n := f.Nodes[0]
 	f.Import(t, ca.Issue(t, 30, "shop.test", "blog.test", "late.test"))
 	a, b := backendThat(t, "A"), backendThat(t, "B")
-	f.SetSites(t, siteTo("shop", "shop.test", a, `snippets = ["extra.conf"]`)+siteTo("blog", "blog.test", b, ""))
+	f.SetSites(t, siteTo("shop", "shop.test", a, `snippets = ["extra.conf"]`)+siteTo("blog", "blog.test", b, ""), "--now") // a wave would be halted
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "backend B.")
 	WantProblem(t, n.AwaitProblem(t, "site-refused"), fleet.Alarm, "shop", "extra.conf")
 
@@ -172,8 +172,8 @@ func TestSitesWithoutConsul(t *testing.T) {
 	a, b, c := backendThat(t, "A"), backendThat(t, "B"), backendThat(t, "C")
 	service := f.Name + "-web"
 	f.Join(t, service, a)
-	f.SetSites(t, strings.Replace(siteOn("shop", "shop.test", service), "backends {", "snippets = [\"x.conf\"]\nbackends {", 1))
 	f.put(t, "snippets", "x.conf", "add_header X-Extra one;\n")
+	f.SetSites(t, strings.Replace(siteOn("shop", "shop.test", service), "backends {", "snippets = [\"x.conf\"]\nbackends {", 1))
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend A.")
 	n.AwaitSites(t, 1)
 
