@@ -233,7 +233,13 @@ func (p *siteProver) covered(name string) bool {
 	return ok
 }
 
+// mostBad is how many bad sites a report names; with more it is about all sites.
+const mostBad = 100
+
 // idsOf is the IDs of sites that are in a map with reasons, as reports have them.
 func idsOf(bad map[string]string) string {
+	if len(bad) > mostBad {
+		return ""
+	}
 	return strings.Join(slices.Sorted(maps.Keys(bad)), " ")
 }

@@ -421,7 +421,8 @@ func TestSitesReportOfAnEpoch(t *testing.T) {
 		"served":              {7, fleet.SitesProof{}, handlers.SitesReport{Node: "n", Epoch: 7}},
 		"proved":              {7, fleet.SitesProof{Epoch: 7, Proved: true}, handlers.SitesReport{Node: "n", Epoch: 7, Proved: true}},
 		"another was proved":  {7, fleet.SitesProof{Epoch: 6, Proved: true}, handlers.SitesReport{Node: "n", Epoch: 7}},
-		"failed before it":    {6, fleet.SitesProof{Epoch: 7, Failed: "x"}, handlers.SitesReport{Node: "n", Epoch: 7, Failed: "x"}},
+		"failed before it":    {6, fleet.SitesProof{Epoch: 7, Failed: "x", Bad: "a b"}, handlers.SitesReport{Node: "n", Epoch: 7, Failed: "x", Bad: []string{"a", "b"}}},
+		"failed as a whole":   {6, fleet.SitesProof{Epoch: 7, Failed: "x"}, handlers.SitesReport{Node: "n", Epoch: 7, Failed: "x", Bad: []string{}}},
 		"another one failed":  {7, fleet.SitesProof{Epoch: 6, Failed: "x"}, handlers.SitesReport{Node: "n", Epoch: 7}},
 		"proved and not here": {6, fleet.SitesProof{Epoch: 7, Proved: true}, handlers.SitesReport{Node: "n", Epoch: 6}},
 	} {

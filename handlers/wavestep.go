@@ -128,11 +128,12 @@ func (v WaveView) failure(w Wave) (why string, bad []string) {
 	return "", nil
 }
 
-// without is what later waves go without: also these sites of the wave's epoch.
+// without is what later waves go without: also these sites, unless they were set
+// since the wave began.
 func (v WaveView) without(w Wave, bad []string) map[string]uint64 {
 	out := maps.Clone(w.Out)
 	for _, id := range bad {
-		if set := v.Set[id]; set > 0 && v.Head == w.Epoch {
+		if set := v.Set[id]; set > 0 && set <= w.Epoch {
 			if out == nil {
 				out = map[string]uint64{}
 			}
