@@ -481,3 +481,17 @@ func TestSitesStateIsDone(t *testing.T) {
 		}
 	}
 }
+
+// TestFailedSitesAreNamed: with very many of them a report is about all sites.
+func TestFailedSitesAreNamed(t *testing.T) {
+	bad := map[string]string{"b": "404", "a": "502"}
+	if got := idsOf(bad); got != "a b" {
+		t.Errorf("idsOf(%v) = %q, want %q", bad, got, "a b")
+	}
+	for i := range mostBad {
+		bad[fmt.Sprint("site", i)] = "404"
+	}
+	if got := idsOf(bad); got != "" {
+		t.Errorf("idsOf() of %d sites = %q, want none", len(bad), got)
+	}
+}

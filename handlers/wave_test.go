@@ -140,6 +140,8 @@ func TestWaveCheckRefuses(t *testing.T) {
 		"no reason":       {Epoch: 3, State: handlers.WaveHalted},
 		"no name":         {Epoch: 3, State: handlers.WaveCanary, Canaries: []string{"a b"}},
 		"twice":           {Epoch: 3, State: handlers.WaveCanary, Spent: []string{"a", "a"}},
+		"a later site":    {Epoch: 3, State: handlers.WaveRolled, Out: map[string]uint64{"a": 4}},
+		"a site never":    {Epoch: 3, State: handlers.WaveRolled, Out: map[string]uint64{"a": 0}},
 	} {
 		if err := w.Check(); err == nil {
 			t.Errorf("Check() of a wave with %s = nil, want an error", name)
