@@ -130,7 +130,6 @@ func wantNoSideways(ctx context.Context, t *testing.T) {
 func TestDashboardOpensAtOnce(t *testing.T) {
 	addrs := map[int]string{}
 	f := NewFleet(t, FleetOptions{Nodes: 1, Node: withHTTP(t, addrs)})
-	f.crowd(t, 49)
 	ca := newCA(t)
 	var leaves []Leaf
 	for i := range 100 {
@@ -141,10 +140,18 @@ func TestDashboardOpensAtOnce(t *testing.T) {
 		leaves = append(leaves, ca.Issue(t, 1+i, names...))
 	}
 	f.Nodes[0].AwaitFollowed(t, f.Import(t, leaves...), 10_000)
+	f.crowd(t, 49)
+	testkit.Eventually(t, settle, "the dashboard to know 50 nodes", func() error {
+		_, body, err := get(t, addrs[0], "/v1/fleet")
+		if got := strings.Count(body, `"name":"crowd`); err == nil && got != 49 {
+			err = fmt.Errorf("it knows %d of the 49 others", got)
+		}
+		return err
+	})
 	nothing := httptest.NewServer(http.NotFoundHandler())
 	defer nothing.Close()
 	var first []float64
-	for range 5 {
+	for range 3 {
 		ctx := browser(t, 1280, 900, false)
 		act(ctx, t, chromedp.Navigate(nothing.URL)) // starts what a browser needs for any page
 		look(ctx, t, addrs[0])
@@ -155,9 +162,9 @@ func TestDashboardOpensAtOnce(t *testing.T) {
 		pageSays(ctx, t, "names-text", "1 to 50 of 10,000")
 	}
 	slices.Sort(first)
-	t.Logf("bench=dashboard who=tlsfleet nodes=50 names=10000 first_view_ms=%.0f worst_ms=%.0f", first[2], first[4])
-	if first[2] > 3000 {
-		t.Errorf("first view after %.0f ms, want 300 on a quiet machine", first[2])
+	t.Logf("bench=dashboard who=tlsfleet nodes=50 names=10000 first_view_ms=%.0f worst_ms=%.0f", first[1], first[2])
+	if first[1] > 3000 {
+		t.Errorf("first view after %.0f ms, want 300 on a quiet machine", first[1])
 	}
 }
 
@@ -184,7 +191,7 @@ func (f *Fleet) crowd(t *testing.T, n int) {
 		reports <- mine
 		ready.Add(1)
 		all.Go(func() {
-			err := s.KeepReport(ctx, node, time.Minute, reports, func(err error) {
+			err := s.KeepReport(ctx, node, 10*time.Minute, reports, func(err error) {
 				if err == nil {
 					told()
 				}
