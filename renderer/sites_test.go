@@ -56,7 +56,7 @@ func TestApplyLeavesOutSitesThatNginxRefuses(t *testing.T) {
 		hclSite("g", "b.test", `snippets = ["folder.conf"]`))
 	g.mustProve(t, rel)
 	made := g.active(t).Sites
-	for id, want := range map[string]string{"b": "bad.conf:2", "c": "no certificate", "d": "missing.conf", "e": "192.0.2.77:443", "f": "ca.pem", "g": "folder.conf"} {
+	for id, want := range map[string]string{"b": "bad.conf:2", "c": "no certificate", "d": "missing.conf", "e": "192.0.2.77:443", "f": "ca.pem", "g": "is not a file"} {
 		if !strings.Contains(made.Left[id], want) {
 			t.Errorf("site %s is left out for %q, want %s named", id, made.Left[id], want)
 		}
