@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// stopWithin is less than an agent waits for an answer of Consul.
-const stopWithin = 9 * time.Second
+const stopWithin = 5 * time.Second
 
 func TestSIGTERMLeavesNginxAndServiceAlone(t *testing.T) {
 	t.Parallel()
