@@ -98,6 +98,23 @@ func (k *Keyrings) Admitted(ctx context.Context) (list []AdmittedNode, err error
 	return list, nil
 }
 
+// all is the keyring, the register, which the caller closes, and what is in Consul.
+func (k *Keyrings) all(ctx context.Context) (*seal.Keyring, *register, map[string]store.GrantRecord, error) {
+	ring, err := seal.Load(k.path)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	reg, err := openRegister(k.cfg.Keyring, k.cfg.Fleet)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	grants, err := k.grants(ctx)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, reg.Close())
+	}
+	return ring, reg, grants, nil
+}
+
 // Admission is what came of Admit.
 type Admission struct {
 	Operator seal.OperatorKey // the node has to have it in its configuration
@@ -116,19 +133,11 @@ func (k *Keyrings) Admit(ctx context.Context, node, recipient string) (done Admi
 	if err := k.own(); err != nil {
 		return done, err
 	}
-	ring, err := seal.Load(k.path)
-	if err != nil {
-		return done, err
-	}
-	reg, err := openRegister(k.cfg.Keyring, k.cfg.Fleet)
+	ring, reg, grants, err := k.all(ctx)
 	if err != nil {
 		return done, err
 	}
 	defer func() { err = errors.Join(err, reg.Close()) }()
-	grants, err := k.grants(ctx)
-	if err != nil {
-		return done, err
-	}
 	before, err := reg.admit(node, recipient)
 	if err != nil {
 		return done, err

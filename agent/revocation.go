@@ -62,19 +62,11 @@ func (k *Keyrings) Revoke(ctx context.Context, q RevokeRequest) (Revoked, error)
 // strike strikes the node off the register, where it notes which keys it has, and
 // takes its keyring out of Consul. Called again it returns the keys of the first time.
 func (k *Keyrings) strike(ctx context.Context, node string) (known []string, err error) {
-	ring, err := seal.Load(k.path)
-	if err != nil {
-		return nil, err
-	}
-	reg, err := openRegister(k.cfg.Keyring, k.cfg.Fleet)
+	ring, reg, grants, err := k.all(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, reg.Close()) }()
-	grants, err := k.grants(ctx)
-	if err != nil {
-		return nil, err
-	}
 	rec, granted := grants[node]
 	a, admitted := reg.Nodes[node]
 	known, under := reg.Revoking[node]
