@@ -124,7 +124,7 @@ func certificates(t *testing.T, m *machine) {
 // admitted has the agent take its keyring from Consul from now on. It waits for
 // longer than the watchdog lets a silent one live.
 func admitted(t *testing.T, m *machine) {
-	m.sh(t, `cp /etc/tlsfleet/tlsfleet.hcl /root/operator.hcl
+	m.sh(t, `cp /etc/tlsfleet/tlsfleet.hcl /run/operator.hcl
 		sed -i "s|^keyring {|&\n  from = \"consul\"\n  operator = \"$(tlsfleet node operator 2>/dev/null)\"|" /etc/tlsfleet/tlsfleet.hcl
 		mkdir -p /run/systemd/system/tlsfleet.service.d
 		printf '[Service]\nWatchdogSec=6s\n' >/run/systemd/system/tlsfleet.service.d/soon.conf
@@ -132,7 +132,7 @@ func admitted(t *testing.T, m *machine) {
 	if restarts, status := m.property(t, "tlsfleet", "NRestarts"), m.property(t, "tlsfleet", "StatusText"); restarts != "0" || !strings.Contains(status, "waiting to be admitted") {
 		t.Fatalf("restarts = %s, status %q, want none while it waits to be admitted", restarts, status)
 	}
-	m.sh(t, `TLSFLEET_CONFIG=/root/operator.hcl $(tlsfleet node init | sed -n "s/^on the operator's host: //p")`)
+	m.sh(t, `TLSFLEET_CONFIG=/run/operator.hcl $(tlsfleet node init | sed -n "s/^on the operator's host: //p")`)
 	m.await(t, proved, provedIt)
 	m.want(t, "cd /var/lib/tlsfleet && stat -c '%a %U %n' keyring keyring.generation node.age", "600 root keyring\n600 root keyring.generation\n600 root node.age")
 	m.sh(t, "rm -r /run/systemd/system/tlsfleet.service.d; systemctl daemon-reload; systemctl restart tlsfleet")
