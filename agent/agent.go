@@ -121,7 +121,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 			resealing: &resealing{log: o.Log.Named("keyring"), store: st, view: v, problems: probs, archives: kept},
 		},
 	}
-	a.lead.issue.journaled, a.lead.seen.lags = kept.changed, kept.lags
+	a.lead.issue.journaled, a.lead.seen.lags, kept.told = kept.changed, kept.lags, v.archived
 	a.lead.issue.seen = &a.lead.seen
 	a.lead.waves = newWaves(cfg, o.Log.Named("waves"), st, probs, &a.lead.seen)
 	a.follower.reloaded, a.follower.splayed = m.Reloaded, m.Splayed

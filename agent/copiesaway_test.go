@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/tlsfleet/tlsfleet/agent/archive"
 	"github.com/tlsfleet/tlsfleet/agent/config"
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
@@ -31,6 +33,8 @@ func TestArchiveAwayIsToldAndCatchesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer all.close()
+	v := &view{problems: probs, changed: func() {}}
+	all.every, all.told = 10*time.Millisecond, v.archived
 	for _, c := range all.list {
 		c.behind, c.tell = time.Second, 10*time.Millisecond
 	}
@@ -56,6 +60,10 @@ func TestArchiveAwayIsToldAndCatchesUp(t *testing.T) {
 		if lags := all.lags(); lags[1].Lag < time.Second || lags[1].Pending == 0 {
 			return fmt.Errorf("lags are %+v", lags)
 		}
+		told := archiveStatus(v.Report().Archives, time.Now())
+		if len(told) != 2 || told[0].Behind > 0 || told[0].Copied.IsZero() || told[1].Behind == 0 || told[1].Pending == 0 || !told[1].Copied.IsZero() || told[1].Err == "" {
+			return fmt.Errorf("the report has %+v, want that all is copied to disk only", told)
+		}
 		return nil
 	})
 	if err := os.Mkdir(away, 0o700); err != nil {
@@ -68,9 +76,52 @@ func TestArchiveAwayIsToldAndCatchesUp(t *testing.T) {
 		if lags := all.lags(); lags[0].Lag+lags[1].Lag > 0 {
 			return fmt.Errorf("lags are %+v", lags)
 		}
+		for _, c := range v.Report().Archives {
+			if !c.Since.IsZero() || c.Copied.IsZero() || c.Pending > 0 || c.Err != "" {
+				return fmt.Errorf("the report has %+v, want that all is copied", c)
+			}
+		}
 		_, err := readManifest(t.Context(), archive.Directory(filepath.Join(away, "archive")), x.store, x.cfg.Fleet)
 		return err
 	})
+	stop()
+	<-ended
+	if got := v.Report().Archives; len(got) > 0 {
+		t.Errorf("the report has %+v after the end of the lead, want nothing", got)
+	}
+}
+
+// TestArchivesThatGoOnMakeNoReports has copies told as often as they are looked at.
+func TestArchivesThatGoOnMakeNoReports(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1800000000, 0)
+	copied := func(seconds int) fleet.Archive {
+		return fleet.Archive{Name: "disk", Copied: at.Add(time.Duration(seconds) * time.Second)}
+	}
+	behind := func(pending int, err string) fleet.Archive {
+		return fleet.Archive{Name: "disk", Copied: at, Since: at, Pending: pending, Err: err}
+	}
+	reports := 0
+	v := &view{problems: newProblems(func() {}), changed: func() { reports++ }}
+	for i, step := range []struct {
+		told []fleet.Archive
+		want int // reports so far
+	}{
+		{nil, 0},
+		{[]fleet.Archive{behind(1, "")}, 1},
+		{[]fleet.Archive{behind(7, "")}, 1},
+		{[]fleet.Archive{behind(8, "refused")}, 2},
+		{[]fleet.Archive{behind(9, "timed out")}, 2},
+		{[]fleet.Archive{copied(1)}, 3},
+		{[]fleet.Archive{copied(61)}, 3},
+		{[]fleet.Archive{copied(121)}, 3},
+		{nil, 4},
+	} {
+		v.archived(step.told)
+		if got := v.Report().Archives; reports != step.want || !slices.Equal(got, step.told) {
+			t.Errorf("step %d: %d reports, the last with %+v, want %d with %+v", i, reports, got, step.want, step.told)
+		}
+	}
 }
 
 // slowed stores nothing while it is slow, until it is let go.

@@ -32,11 +32,13 @@ type archives struct {
 	log   hclog.Logger
 	store *store.Store
 	list  []*copying
+	every time.Duration         // how often told hears of them
+	told  func([]fleet.Archive) // nil: this node leads no more
 }
 
 // openArchives makes them as the configuration says.
 func openArchives(cfg config.Config, st *store.Store, problems *problems, log hclog.Logger) (*archives, error) {
-	all := &archives{log: log, store: st}
+	all := &archives{log: log, store: st, every: copyTell, told: func([]fleet.Archive) {}}
 	if !cfg.Leader.Eligible {
 		return all, nil
 	}
@@ -79,6 +81,7 @@ func (a *archives) Run(ctx context.Context) {
 		parts.Go(func() { c.run(ctx) })
 		parts.Go(func() { c.show(ctx) })
 	}
+	parts.Go(func() { a.report(ctx) })
 	parts.Go(func() {
 		if err := a.store.WatchSiteHead(ctx, func(store.SiteHeadRecord, error) { a.changed() }); err != nil {
 			a.log.Warn("sites not watched for their copies", "err", err)
@@ -127,6 +130,7 @@ type copying struct {
 	ids     map[string]bool // items that changed since the last pass began
 	changes int
 	since   time.Time // of the first change that is not copied; zero: there is none
+	copied  time.Time // all that was in Consul then is copied; zero: not known yet
 	pending int       // objects known to wait
 	err     error     // of the last pass
 	key     string    // id of the key that the copy is sealed with
@@ -137,7 +141,7 @@ type copying struct {
 func (c *copying) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ids, c.since, c.pending, c.err, c.swept = map[string]bool{}, time.Now(), 0, nil, time.Now()
+	c.ids, c.since, c.copied, c.pending, c.err, c.swept = map[string]bool{}, time.Now(), time.Time{}, 0, nil, time.Now()
 	c.key, c.leaders = "", ""
 }
 
@@ -164,8 +168,12 @@ func (c *copying) lag(now time.Time) (time.Duration, int, error) {
 	if c.since.IsZero() {
 		return 0, 0, nil
 	}
-	return max(now.Sub(c.since), 0), max(c.pending, 1, len(c.ids)), c.err
+	return max(now.Sub(c.since), 0), c.waits(), c.err
 }
+
+// waits is how many objects are known to wait while something does; the caller
+// holds the lock.
+func (c *copying) waits() int { return max(c.pending, 1, len(c.ids)) }
 
 // run copies what changes, and tries again what fails, until ctx ends.
 func (c *copying) run(ctx context.Context) {
@@ -222,6 +230,9 @@ func (c *copying) once(ctx context.Context, loaded *bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err, c.key, c.leaders = err, c.copier.manifest.Key, c.copier.manifest.Leaders
+	if err == nil {
+		c.copied = began
+	}
 	switch {
 	case err != nil && c.since.IsZero():
 		c.since = began

@@ -36,6 +36,7 @@ func (d dashboard) Fleet(ctx context.Context) (web.Fleet, error) {
 	f.Ring.Proved, f.Ring.Serving, f.Ring.Skipped = s.Proved, s.Serving, s.Skipped
 	f.Ring.Due, f.Ring.Error = s.Due, s.RingErr
 	f.Ring.Policy = s.Policy
+	f.Archives = archivesOf(s.Archives)
 	for _, n := range s.Nodes {
 		f.Nodes = append(f.Nodes, nodeOf(n))
 	}
@@ -58,6 +59,7 @@ func (d dashboard) alone(denied error) web.Fleet {
 		f.Ring.Due = ring.Current.Promoted.Add(d.console.cfg.Ticket.RotateEvery)
 		f.Ring.Policy = string(d.console.cfg.Ticket.Policy)
 	}
+	f.Archives = archivesOf(archiveStatus(r.Archives, f.At))
 	n := NodeStatus{Report: &r}
 	n.Node, n.Alive, n.Proved = r.Node, true, proved
 	f.Nodes = append(f.Nodes, nodeOf(n))
@@ -70,6 +72,14 @@ func ringOf(t TicketStatus) web.Ring {
 		r.Keys = append(r.Keys, web.Key(k))
 	}
 	return r
+}
+
+func archivesOf(list []ArchiveStatus) []web.Archive {
+	var all []web.Archive
+	for _, a := range list {
+		all = append(all, web.Archive(a))
+	}
+	return all
 }
 
 func nodeOf(n NodeStatus) web.Node {

@@ -89,8 +89,9 @@ type FleetStatus struct {
 	Names     int    `json:"names"`                // names with a certificate
 	RingErr   string `json:"ring_error,omitempty"` // why the ring in Consul cannot be used
 
-	Sites *SitesState  `json:"sites,omitempty"`        // nil: there are none
-	Slots *ReloadSlots `json:"reload_slots,omitempty"` // nil: the token may not see them
+	Sites    *SitesState     `json:"sites,omitempty"`        // nil: there are none
+	Slots    *ReloadSlots    `json:"reload_slots,omitempty"` // nil: the token may not see them
+	Archives []ArchiveStatus `json:"archives,omitempty"`     // that the leader copies to, as far as it has told
 }
 
 // ReloadSlots is who reloads nginx now.
@@ -156,6 +157,9 @@ func (c *Console) status(ctx context.Context, s snapshot, unread error) (FleetSt
 	for _, st := range s.standings() {
 		n := NodeStatus{Standing: st, Leader: st.Node == out.Leader}
 		n.fill(s)
+		if n.Leader && n.Report != nil {
+			out.Archives = archiveStatus(n.Report.Archives, time.Now())
+		}
 		out.Nodes = append(out.Nodes, n)
 		if !st.Drained {
 			out.Serving++

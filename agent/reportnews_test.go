@@ -24,6 +24,7 @@ func TestReportNews(t *testing.T) {
 		"the same":           {after: report(func(*fleet.Report) {})},
 		"later":              {after: report(func(r *fleet.Report) { r.At = time.Unix(130, 0) })},
 		"inventory followed": {after: report(func(r *fleet.Report) { r.Inventory, r.Names = 8, 3 })},
+		"change copied":      {after: report(func(r *fleet.Report) { r.Archives = []fleet.Archive{{Name: "disk"}} })},
 		"ring applied":       {after: report(func(r *fleet.Report) { r.Applied = 4 }), want: true},
 		"ring proved":        {after: report(func(r *fleet.Report) { r.Proved = 4 }), want: true},
 		"problem":            {after: report(func(r *fleet.Report) { r.Problems = []fleet.Problem{{Code: "x"}} }), want: true},

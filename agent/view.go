@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -37,9 +38,10 @@ type view struct {
 	contact    time.Time // with Consul, the last
 	resumption fleet.Resumption
 
-	keys, leaderKeys []string      // ids; never changed
-	stale            []string      // ids of other keys that copies here are sealed with; set before anybody reads it
-	sealing          fleet.Sealing // while this node leads
+	keys, leaderKeys []string        // ids; never changed
+	stale            []string        // ids of other keys that copies here are sealed with; set before anybody reads it
+	sealing          fleet.Sealing   // while this node leads
+	archives         []fleet.Archive // the same; never changed, but replaced
 }
 
 // update changes the view under its lock and says so.
@@ -65,6 +67,18 @@ func (v *view) resumed(r fleet.Resumption) {
 	v.resumption = r
 }
 
+// archived notes how far the copies in archives are. What they differ in from
+// moment to moment is told with the next report.
+func (v *view) archived(list []fleet.Archive) {
+	v.mu.Lock()
+	news := !slices.EqualFunc(v.archives, list, fleet.Archive.Same)
+	v.archives = list
+	v.mu.Unlock()
+	if news {
+		v.changed()
+	}
+}
+
 // reached notes when Consul was reached; the next report shows nothing of it.
 func (v *view) reached(at time.Time) {
 	v.mu.Lock()
@@ -83,6 +97,7 @@ func (v *view) Report() fleet.Report {
 		Release: v.active.Release, Reload: v.reload, Listeners: v.proofs, Problems: list,
 		Inventory: v.inventory, Names: v.names, Resumption: v.resumption, Sites: v.sites, SitesProof: v.sitesProof, Waves: v.waves,
 		Keys: v.keys, LeaderKeys: v.leaderKeys, StaleCopies: v.stale, Sealing: v.sealing,
+		Archives: v.archives,
 	}
 }
 

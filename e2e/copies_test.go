@@ -22,7 +22,8 @@ import (
 func TestFleetOutlivesConsul(t *testing.T) {
 	t.Parallel()
 	archives, mount := []string{"disk", "bucket", "database"}, filepath.Join(t.TempDir(), "mount")
-	a := newACMEFleet(t, FleetOptions{Settings: with(newCopyPlaces(t).settings, Settings{
+	addrs := map[int]string{}
+	a := newACMEFleet(t, FleetOptions{Node: withHTTP(t, addrs), Settings: with(newCopyPlaces(t).settings, Settings{
 		`archive "disk".directory`: filepath.Join(t.TempDir(), "disk"), `archive "away".directory`: filepath.Join(mount, "archive"),
 	})})
 	own := newCA(t)
@@ -37,10 +38,15 @@ func TestFleetOutlivesConsul(t *testing.T) {
 	for _, name := range archives {
 		a.awaitCopied(t, name, 3, 2)
 	}
+	a.awaitTold(t, addrs[0], "away")
+	if r := a.CLI(t, "status").Want(t, 0); !strings.Contains(r.Stdout, "archive disk: all is copied, seen ") || !strings.Contains(r.Stdout, "archive away: behind for ") {
+		t.Errorf("%s: want a line for each archive", r)
+	}
 	if err := os.Mkdir(mount, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	a.awaitCopied(t, "away", 3, 2)
+	a.awaitTold(t, addrs[0])
 	file := filepath.Join(t.TempDir(), "fleet.backup")
 	a.CLI(t, "backup", file).Want(t, 0)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
@@ -127,6 +133,45 @@ func (a *acmeFleet) awaitNoAccount(t *testing.T) {
 	if keys := a.keys(t, "acme/account"); len(keys) > 0 {
 		t.Errorf("in Consul is %q, want no new account", keys)
 	}
+}
+
+// awaitTold waits until the status and the dashboard of a node at addr show which
+// archives are behind, and that the others have everything.
+func (a *acmeFleet) awaitTold(t *testing.T, addr string, behind ...string) {
+	t.Helper()
+	check := func(list []agent.ArchiveStatus) error {
+		if len(list) != 4 {
+			return fmt.Errorf("archives are %+v, want four", list)
+		}
+		for _, c := range list {
+			late := slices.Contains(behind, c.Name)
+			if late != (c.Behind > 0) || late != (c.Pending > 0) || late != (c.Err != "") || late != c.Copied.IsZero() {
+				return fmt.Errorf("archive %+v is shown, behind are %q", c, behind)
+			}
+		}
+		return nil
+	}
+	testkit.Eventually(t, issueTime, "word of the archives", func() error {
+		s, err := a.TryStatus(t)
+		if err == nil {
+			err = check(s.Archives)
+		}
+		if err != nil {
+			return fmt.Errorf("status: %w", err)
+		}
+		_, body, err := get(t, addr, "/v1/fleet")
+		var page struct{ Archives []agent.ArchiveStatus }
+		if err == nil {
+			err = json.Unmarshal([]byte(body), &page)
+		}
+		if err == nil {
+			err = check(page.Archives)
+		}
+		if err != nil {
+			return fmt.Errorf("dashboard: %w", err)
+		}
+		return nil
+	})
 }
 
 // awaitCopied waits until an archive has a whole copy with so many names and

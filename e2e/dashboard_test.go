@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ const hostile = `<script>window.smuggled=1</script><img src=x onerror=window.smu
 // TestDashboardFollowsTheFleet looks at a fleet of three nodes through Chromium.
 func TestDashboardFollowsTheFleet(t *testing.T) {
 	addrs := map[int]string{}
-	f := NewFleet(t, FleetOptions{Node: withHTTP(t, addrs), Settings: Settings{"ticket.resume_every": "1s"}})
+	f := NewFleet(t, FleetOptions{Node: withHTTP(t, addrs), Settings: Settings{"ticket.resume_every": "1s", `archive "disk".directory`: filepath.Join(t.TempDir(), "disk")}})
 	ca := newCA(t)
 	epoch := f.Import(t, ca.Issue(t, 5, "soon.test"), ca.Issue(t, 20, "month.test", "www.month.test"), ca.Issue(t, 80, "later.test"))
 	for _, n := range f.Nodes {
@@ -43,6 +44,7 @@ func TestDashboardFollowsTheFleet(t *testing.T) {
 	f.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
 	pageSays(ctx, t, "summary", "epoch 2")
 	pageSays(ctx, t, "summary", "proved by 3 of 3 nodes")
+	pageSays(ctx, t, "summary", "all copied")
 	pageSays(ctx, t, "events-rows", "ring of epoch 2")
 	pageSays(ctx, t, "nodes-rows", "100 %")
 	// Without its timers it follows by the stream alone.

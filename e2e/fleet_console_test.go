@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tlsfleet/tlsfleet/agent"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
@@ -74,6 +75,8 @@ type Status struct {
 	Due     time.Time    `json:"rotation_due"`
 	RingErr string       `json:"ring_error"`
 	Nodes   []NodeStatus `json:"nodes"`
+
+	Archives []agent.ArchiveStatus `json:"archives"`
 }
 
 // NodeStatus is one node of Status.

@@ -79,6 +79,7 @@ type Report struct {
 	LeaderKeys   []string        `json:"leader_keys,omitempty"`  // the same of the leaders' keyring
 	StaleCopies  []string        `json:"stale_copies,omitempty"` // ids of other keys that copies on this host are still sealed with
 	Sealing      Sealing         `json:"sealing,omitzero"`       // on the leader
+	Archives     []Archive       `json:"archives,omitempty"`     // on the leader; nil: it has none, or has just begun to lead
 }
 
 // Sealing is how far the leader is with sealing the records in Consul with the

@@ -254,6 +254,27 @@ func TestReportsRefuse(t *testing.T) {
 	}
 }
 
+// TestReportOfAnotherVersionIsRead has a report without what this version adds,
+// and with what a later one may.
+func TestReportOfAnotherVersionIsRead(t *testing.T) {
+	w := shared(t)
+	keep(t, w, "a", report("a", 1))
+	w.await(t, "the report", seen("a", 1))
+	session := w.holder(t, "a")
+	plain := fmt.Sprintf(`{"schema":1,"session":%q,"later":1,"report":{"node":"a","seen":7,"later":[{"name":"x"}]}}`, session)
+	sealed, err := w.keyring.Seal(w.name, w.key("nodes/a"), 1, []byte(plain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ok, _, err := w.client.KV().Acquire(&api.KVPair{Key: w.key("nodes/a"), Value: sealed, Session: session}, nil)
+	if err != nil || !ok {
+		t.Fatalf("Acquire() = %t, %v", ok, err)
+	}
+	if got, err := w.Report(t.Context(), "a"); err != nil || got.Seen != 7 || len(got.Archives) > 0 {
+		t.Errorf("Report() = %+v, %v, want what is known of it", got, err)
+	}
+}
+
 // TestReportPutBackIsRefused replays a whole report of the same node from
 // before its session was lost.
 func TestReportPutBackIsRefused(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 
 func statusCommand() *cli.Command {
 	return leaf("status", "show the nodes and what they have proved",
-		"Reads the whole fleet from Consul: each node with the ring epoch it applied and proved, its last\nreload and its problems, and the leader; how far the sites are, and who reloads now.",
+		"Reads the whole fleet from Consul: each node with the ring epoch it applied and proved, its last\nreload and its problems, and the leader; how far the sites are and the copies in\narchives, and who reloads now.",
 		[]cli.Flag{configFlag(), formatFlag()}, showStatus)
 }
 
@@ -68,6 +68,9 @@ func headline(s agent.FleetStatus, now time.Time) []string {
 	if offered, resumed := resumptions(s); offered > 0 {
 		lines = append(lines, fmt.Sprintf("%d of %d tickets resumed at another node", resumed, offered))
 	}
+	for _, a := range s.Archives {
+		lines = append(lines, archiveLine(a, now))
+	}
 	if len(s.Skipped) > 0 {
 		lines = append(lines, "the last change passed over: "+strings.Join(s.Skipped, " "))
 	}
@@ -75,6 +78,18 @@ func headline(s agent.FleetStatus, now time.Time) []string {
 		lines = append(lines, "ring: "+s.RingErr)
 	}
 	return append(lines, "")
+}
+
+// archiveLine is how far the copy in an archive is.
+func archiveLine(a agent.ArchiveStatus, now time.Time) string {
+	if a.Behind == 0 {
+		return fmt.Sprintf("archive %s: all is copied, seen %s", a.Name, ago(a.Copied, now))
+	}
+	line := fmt.Sprintf("archive %s: behind for %s, %s to copy", a.Name, brief(time.Duration(a.Behind)*time.Second), count(a.Pending, "object"))
+	if a.Err != "" {
+		line += ": " + plainText(a.Err)
+	}
+	return line
 }
 
 // ofSlots is how many may reload at once.

@@ -33,6 +33,13 @@ type Fleet struct {
 	Inventory uint64    `json:"inventory"` // epoch of the certificates; 0: there are none
 	Names     int       `json:"names"`     // with a certificate
 	Nodes     []Node    `json:"nodes"`
+	Archives  []Archive `json:"archives,omitempty"` // that the leader copies to, as far as it has told
+}
+
+// Archive is a copy of the fleet outside Consul.
+type Archive struct {
+	fleet.Archive
+	Behind int `json:"lag_seconds"` // for how long a change has not been copied; 0: all is copied
 }
 
 // Ring is the ring in force. It never holds key bytes.

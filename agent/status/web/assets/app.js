@@ -143,6 +143,13 @@ function tile(label, value, ...small) {
   return el('div', {}, el('dt', {}, label), el('dd', {}, value, ...small.filter(Boolean).map((s) => el('small', {}, s))));
 }
 
+// archives is a tile, where the leader keeps copies.
+function archives(list) {
+  const late = list.filter((a) => a.lag_seconds);
+  return tile('Archives', late.length ? badge(late.length + ' behind', 'warn') : 'all copied',
+    ...(late.length ? late : list).map((a) => (a.lag_seconds ? `${a.name}: ${span(a.lag_seconds)}, ${count(a.pending)} to copy` : a.name)));
+}
+
 function showSummary(f) {
   const problems = f.nodes.flatMap((n) => n.problems || []);
   const alarms = problems.filter((p) => p.severity === 'alarm').length;
@@ -154,7 +161,8 @@ function showSummary(f) {
     tile('Names', count(f.names), 'inventory ' + f.inventory),
     tile('Nodes', count(f.nodes.length), silent ? silent + ' without a report' : 'all report'),
     tile('Problems', count(problems.length), alarms ? alarms + (alarms === 1 ? ' alarm' : ' alarms') : 'no alarm'),
-  ];
+    f.archives && archives(f.archives),
+  ].filter(Boolean);
   byId('summary').replaceChildren(...tiles);
 }
 
@@ -191,7 +199,7 @@ async function loadFleet() {
   document.title = (f.fleet ? f.fleet + ' - ' : '') + 'tlsfleet';
   if (!f.fleet) return;
   // Ages go on while nothing changes: once a minute is enough for them.
-  const now = JSON.stringify([f.ring, f.nodes.map((n) => ({ ...n, at: '' })), f.names, f.leader, f.limited, Math.floor(Date.now() / 60000)]);
+  const now = JSON.stringify([f.ring, f.nodes.map((n) => ({ ...n, at: '' })), f.names, f.leader, f.limited, f.archives?.map((a) => [a.name, a.since]), Math.floor(Date.now() / 60000)]);
   if (now === fleetShown) return;
   fleetShown = now;
   showSummary(f);
