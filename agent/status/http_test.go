@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -29,6 +30,11 @@ func (s still) Report() fleet.Report { return fleet.Report(s) }
 // web answers on a free port of loopback until the test ends.
 func web(t *testing.T, cfg HTTPConfig, r fleet.Report) string {
 	t.Helper()
+	return webWith(t, cfg, r, http.NotFoundHandler())
+}
+
+func webWith(t *testing.T, cfg HTTPConfig, r fleet.Report, pages http.Handler) string {
+	t.Helper()
 	cfg.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(testkit.FreePort(t, "127.0.0.1")))
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -36,7 +42,7 @@ func web(t *testing.T, cfg HTTPConfig, r fleet.Report) string {
 		if _, err := io.WriteString(w, "metrics"); err != nil {
 			t.Error(err)
 		}
-	}), http.NotFoundHandler())
+	}), pages)
 	go func() { done <- ServeHTTP(ctx, cfg, h) }()
 	t.Cleanup(func() {
 		stop()
@@ -267,24 +273,56 @@ func TestHTTPForbidsScripts(t *testing.T) {
 	}
 }
 
-// TestHTTPRefusesLongRequests sees the connection end: what is not read of the
-// request may reset it before the answer arrives.
+// TestHTTPRefusesLongRequests reads what comes until the connection ends, because
+// what the server has not read of the request resets it behind the answer.
 func TestHTTPRefusesLongRequests(t *testing.T) {
 	addr := web(t, HTTPConfig{}, fleet.Report{})
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/"+strings.Repeat("a", 64<<10), nil)
+	text := func(kilobytes int) string { return strings.Repeat("a", kilobytes<<10) }
+	for name, c := range map[string]struct {
+		path, head string
+		want       string
+	}{
+		"8 KB of query":       {path: "/metrics?" + text(8), want: "HTTP/1.1 200 OK"},
+		"8 KB in a header":    {path: "/metrics", head: "X-Long: " + text(8) + "\r\n", want: "HTTP/1.1 200 OK"},
+		"64 KB of path":       {path: "/" + text(64), want: "HTTP/1.1 431 Request Header Fields Too Large"},
+		"64 KB of query":      {path: "/metrics?" + text(64), want: "HTTP/1.1 431 Request Header Fields Too Large"},
+		"64 KB in a header":   {path: "/metrics", head: "X-Long: " + text(64) + "\r\n", want: "HTTP/1.1 431 Request Header Fields Too Large"},
+		"64 KB of headers":    {path: "/metrics", head: strings.Repeat("X-Many: "+text(1)+"\r\n", 64), want: "HTTP/1.1 431 Request Header Fields Too Large"},
+		"1 MB, all in one go": {path: "/metrics?" + text(1024), want: "HTTP/1.1 431 Request Header Fields Too Large"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := dial(t, addr)
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				// An error is that the server has ended the connection.
+				fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%s\r\n", c.path, c.head) //nolint:errcheck // see above
+			}()
+			answer, err := io.ReadAll(conn)
+			<-sent
+			if got, _, _ := strings.Cut(string(answer), "\r\n"); got != c.want || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("answer = %.300q, then %v, want %q and the end of the connection", answer, err, c.want)
+			}
+		})
+	}
+}
+
+// dial connects; the connection ends with the test, and after a minute.
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
 	}
-	if err := resp.Body.Close(); err != nil {
-		t.Error(err)
-	}
-	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("GET with 64 KB of path = %d, want 431 or no answer", resp.StatusCode)
-	}
+	return conn
 }
 
 // TestHTTPOutlivesSlowClients has as many clients as are served at a time begin a
