@@ -46,9 +46,10 @@ func output(t *testing.T, argv ...string) string {
 	return string(out)
 }
 
-func TestPackagesAreReproducible(t *testing.T) {
+// TestPackagesAreWholeAndReproducible makes each package twice and looks into it.
+func TestPackagesAreWholeAndReproducible(t *testing.T) {
 	t.Parallel()
-	for _, packager := range []string{"deb", "rpm"} {
+	for packager, holds := range map[string]func(t *testing.T, path, arch string){"deb": debHolds, "rpm": rpmHolds} {
 		for _, arch := range []string{"amd64", "arm64"} {
 			t.Run(packager+" "+arch, func(t *testing.T) {
 				t.Parallel()
@@ -59,6 +60,7 @@ func TestPackagesAreReproducible(t *testing.T) {
 				if !bytes.Equal(read(t, first), read(t, second)) {
 					t.Errorf("two builds of %s differ", filepath.Base(first))
 				}
+				holds(t, first, arch)
 			})
 		}
 	}

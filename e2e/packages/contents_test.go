@@ -31,9 +31,9 @@ var both = []string{
 	"-rw-r--r-- /usr/share/tlsfleet/prometheus/alerts.yml",
 }
 
-func TestDebHolds(t *testing.T) {
-	t.Parallel()
-	deb := build(t, "deb", "amd64", "v1.2.3")
+// debHolds looks into a Debian package for an architecture.
+func debHolds(t *testing.T, deb, arch string) {
+	t.Helper()
 	want := append(slices.Clone(both),
 		"-rw-r--r-- /etc/default/tlsfleet",
 		"-rw-r--r-- /lib/systemd/system/tlsfleet.service",
@@ -45,12 +45,9 @@ func TestDebHolds(t *testing.T) {
 	)
 	listing := output(t, "dpkg-deb", "-c", deb)
 	wantFiles(t, regexp.MustCompile(`(?m)^(-\S+) root/root .* \.(/\S+)$`), listing, want)
-	program := regexp.MustCompile(`(?m)^\S+ root/root +(\d+) .* \./usr/bin/tlsfleet$`).FindStringSubmatch(listing)
-	if program == nil {
-		t.Fatal("the listing does not say how large the program is")
-	}
-	if size, err := strconv.Atoi(program[1]); err != nil || size > mostBytes {
-		t.Errorf("the program has %s bytes, want %d at most", program[1], mostBytes)
+	wantSmall(t, regexp.MustCompile(`(?m)^\S+ root/root +(\d+) .* \./usr/bin/tlsfleet$`), listing)
+	if got := strings.TrimSpace(output(t, "dpkg-deb", "-f", deb, "Architecture")); got != arch {
+		t.Errorf("the package is for %s, want %s", got, arch)
 	}
 	conffiles := strings.Fields(output(t, "dpkg-deb", "-I", deb, "conffiles"))
 	if slices.Sort(conffiles); !slices.Equal(conffiles, []string{"/etc/default/tlsfleet", "/etc/tlsfleet/tlsfleet.hcl"}) {
@@ -59,9 +56,9 @@ func TestDebHolds(t *testing.T) {
 	lint(t, "lintian", "--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0", deb)
 }
 
-func TestRPMHolds(t *testing.T) {
-	t.Parallel()
-	rpm := build(t, "rpm", "amd64", "v1.2.3")
+// rpmHolds looks into an RPM package for an architecture.
+func rpmHolds(t *testing.T, rpm, arch string) {
+	t.Helper()
 	want := append(slices.Clone(both),
 		"-rw-r--r-- /etc/sysconfig/tlsfleet",
 		"-rw-r--r-- /usr/lib/systemd/system/tlsfleet.service",
@@ -71,11 +68,27 @@ func TestRPMHolds(t *testing.T) {
 	)
 	wantFiles(t, regexp.MustCompile(`(?m)^(-\S+) root:root (/\S+)$`),
 		output(t, "rpm", "-qp", "--qf", `[%{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILENAMES}\n]`, rpm), want)
+	wantSmall(t, regexp.MustCompile(`(?m)^(\d+) /usr/bin/tlsfleet$`), output(t, "rpm", "-qp", "--qf", `[%{FILESIZES} %{FILENAMES}\n]`, rpm))
+	if got, want := output(t, "rpm", "-qp", "--qf", "%{ARCH}", rpm), map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[arch]; got != want {
+		t.Errorf("the package is for %s, want %s", got, want)
+	}
 	config := strings.Fields(output(t, "rpm", "-qpc", rpm))
 	if slices.Sort(config); !slices.Equal(config, []string{"/etc/sysconfig/tlsfleet", "/etc/tlsfleet/tlsfleet.hcl"}) {
 		t.Errorf("configuration files = %v", config)
 	}
 	lint(t, "rpmlint", "--config", top+"/packaging/rpm/rpmlint.toml", "--strict", rpm)
+}
+
+// wantSmall looks how large the program is, which the pattern finds in a listing.
+func wantSmall(t *testing.T, pattern *regexp.Regexp, listing string) {
+	t.Helper()
+	program := pattern.FindStringSubmatch(listing)
+	if program == nil {
+		t.Fatal("the listing does not say how large the program is")
+	}
+	if size, err := strconv.Atoi(program[1]); err != nil || size > mostBytes {
+		t.Errorf("the program has %s bytes, want %d at most", program[1], mostBytes)
+	}
 }
 
 // wantFiles compares a listing, in which the pattern finds mode and path.
