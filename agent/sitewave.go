@@ -231,16 +231,14 @@ func (f *siteFollower) trial(d siteDelta) *siteTrial {
 	t := &siteTrial{epoch: d.epoch}
 	left := map[string]string{}
 	for _, id := range d.ids {
-		s := f.sites[id].Site
-		c := f.checkOf(s)
 		why := f.clash[id]
 		if why == "" {
 			why = made.Left[id]
 		}
 		switch {
 		case why == "":
-			t.sites = append(t.sites, c)
-		case len(c.names) < len(s.ServerNames) && f.clash[id] == "": // until its certificate comes
+			t.sites = append(t.sites, f.checkOf(f.sites[id].Site))
+		case f.clash[id] == "" && made.Awaits(id): // its certificate
 		default:
 			left[id] = why
 		}

@@ -70,6 +70,8 @@ func TestSitesGoInWaves(t *testing.T) {
 	set(0, siteTo("empty", "blog.test", closed, "websocket = true")) // it was so before
 	f.CLI(t, "site", "remove", "empty", "--yes", "--wait").Want(t, 0)
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend B.")
+	// That it has no certificate yet excuses nothing else.
+	halted(set(1, siteTo("soon", "soon.test", a, `snippets = ["missing.conf"]`)), 8, "every node serves epoch 8", "site soon", "missing.conf")
 }
 
 // TestCanaryKilledInItsTrial: another node takes its place and proves the sites,

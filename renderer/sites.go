@@ -55,6 +55,12 @@ type SitesMade struct {
 	Kept     string                `json:"kept,omitempty"`     // why the files are those of a release before
 }
 
+// Awaits reports whether a site is left out for a certificate only: nothing is
+// wrong with it that its owner has to mend first.
+func (m SitesMade) Awaits(id string) bool {
+	return strings.HasSuffix(m.Left[id], ": "+ErrNoCertificate.Error())
+}
+
 // siteFiles are the files of sites in a release.
 type siteFiles []templates.File
 

@@ -60,6 +60,9 @@ func TestApplyLeavesOutSitesThatNginxRefuses(t *testing.T) {
 		if !strings.Contains(made.Left[id], want) {
 			t.Errorf("site %s is left out for %q, want %s named", id, made.Left[id], want)
 		}
+		if got := made.Awaits(id); got != (id == "c") {
+			t.Errorf("Awaits(%s) = %t, left out for %q", id, got, made.Left[id])
+		}
 	}
 	if made.Served != 1 || made.Left["a"] != "" || len(made.Left) != 6 {
 		t.Errorf("sites = %+v, want a served alone", made)
