@@ -233,6 +233,50 @@ func TestHandGivesNothingToWhoIsNotAdmitted(t *testing.T) {
 	}
 }
 
+// TestRegisterMayBeAnOldCopy: what the operator has signed since counts, too.
+func TestRegisterMayBeAnOldCopy(t *testing.T) {
+	t.Parallel()
+	d, first, second := newDesk(t), newIdentity(t), newIdentity(t)
+	d.admit(t, "n", first)
+	file := d.cfg.Keyring.RegisterFile(d.cfg.Fleet)
+	old, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.admit(t, "n", second)
+	ring, err := seal.Load(d.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator, err := seal.LoadOperator(d.cfg.Keyring.OperatorKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ahead = 1 << 50 // by a clock that was put right since
+	record, err := operator.Wrap(seal.Grant{Fleet: d.cfg.Fleet, Node: "n", Recipient: second.Recipient(), Generation: ahead}, ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.plant(t, "n", record)
+	if err := os.WriteFile(file, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.next(t)
+	if _, after, err := d.opens(t, "n", first); err != nil || after <= ahead {
+		t.Errorf("generation %d, %v, want one that the node takes, above %d", after, err, uint64(ahead))
+	}
+
+	d.plant(t, "n", record)
+	if _, err := d.strike(t.Context(), "n"); err != nil {
+		t.Fatal(err)
+	}
+	for name, id := range map[string]*seal.Identity{"the register's": first, "the record's": second} {
+		if _, err := d.Admit(t.Context(), "m", id.Recipient()); !errors.Is(err, ErrRevoked) {
+			t.Errorf("Admit() of %s identity = %v, want %v", name, err, ErrRevoked)
+		}
+	}
+}
+
 // TestAdmissionsAtOnceAreAllKept by commands that run at the same time.
 func TestAdmissionsAtOnceAreAllKept(t *testing.T) {
 	t.Parallel()

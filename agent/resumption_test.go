@@ -48,6 +48,7 @@ func TestPairTakesSocketsThatBothHave(t *testing.T) {
 		"nothing proved":    {[]fleet.Listener{own("443")}, []fleet.ListenerProof{proof("443", seen)}, []fleet.ListenerProof{proof("443", []fleet.TicketSeen{{Err: "x"}})}, false},
 		"spoken by neither": {[]fleet.Listener{own("443")}, []fleet.ListenerProof{proof("443", []fleet.TicketSeen{{Absent: true}})}, []fleet.ListenerProof{proof("443", seen)}, false},
 		"other places":      {[]fleet.Listener{own("443")}, []fleet.ListenerProof{proof("443", seen)}, []fleet.ListenerProof{proof("1", seen), proof("2", seen)}, false},
+		"out of reach":      {[]fleet.Listener{own("127.0.0.1:443")}, []fleet.ListenerProof{proof("127.0.0.1:443", seen)}, []fleet.ListenerProof{proof("127.0.0.1:443", seen)}, false},
 		"gone since":        {nil, []fleet.ListenerProof{proof("443", seen)}, []fleet.ListenerProof{proof("443", seen)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
