@@ -263,6 +263,33 @@ func listen(t *testing.T, url string) *http.Response {
 	return resp
 }
 
+// TestStreamTellsFromTheFirstMomentOn what changes before the first tick.
+func TestStreamTellsFromTheFirstMomentOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage()
+		p := New(s)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.Run(ctx) }()
+		p.look(ctx) // the page
+		_, ch := p.streams.join()
+		synctest.Wait()
+		f := *s.fleet.Load()
+		f.Ring.Epoch++
+		s.fleet.Store(&f)
+		for _, want := range []string{kindLook, kindRing} {
+			if e := <-ch; e.Kind != want {
+				t.Errorf("event = %+v, want %s", e, want)
+			}
+		}
+		p.streams.leave(ch)
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Run() = %v, want nil when the context ends", err)
+		}
+	})
+}
+
 func TestStreamTellsWhatChanges(t *testing.T) {
 	s := newStage()
 	p := New(s)

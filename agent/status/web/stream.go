@@ -33,6 +33,7 @@ type Event struct {
 // section 9.2).
 type streams struct {
 	began int64
+	first chan struct{} // has one when the first client has come
 
 	mu     sync.Mutex
 	closed bool
@@ -42,7 +43,7 @@ type streams struct {
 }
 
 func newStreams() *streams {
-	return &streams{began: time.Now().UnixMilli(), open: map[chan Event]bool{}}
+	return &streams{began: time.Now().UnixMilli(), first: make(chan struct{}, 1), open: map[chan Event]bool{}}
 }
 
 // join is the events before and those to come; nil if there are too many clients.
@@ -54,6 +55,12 @@ func (s *streams) join() ([]Event, chan Event) {
 	}
 	ch := make(chan Event, streamQueue)
 	s.open[ch] = true
+	if len(s.open) == 1 {
+		select {
+		case s.first <- struct{}{}:
+		default: // has not been seen yet
+		}
+	}
 	return append([]Event(nil), s.past...), ch
 }
 

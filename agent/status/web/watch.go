@@ -32,6 +32,7 @@ func (p *Pages) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-p.streams.first: // has just been shown the fleet, so that what changes from now on is news
 		}
 		if p.streams.count() == 0 {
 			before = nil
