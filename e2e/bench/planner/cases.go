@@ -1,12 +1,25 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/issuance"
 )
+
+// What is expected.
+const (
+	steadyNames = 100_000
+	mostTick    = time.Millisecond
+	mostPeak    = 2.0  // over the mean
+	mostSlack   = 0.01 // of the ideal time
+)
+
+// errWorse is a figure that is not as expected.
+var errWorse = errors.New("not as expected")
 
 // start is when virtual time begins.
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -25,6 +38,26 @@ type result struct {
 func (r result) String() string {
 	return fmt.Sprintf("bench=planner case=%s names=%d hours=%.2f ideal_hours=%.2f refused=%d expired=%d peak_over_mean=%.2f tick_us=%.1f",
 		r.name, r.names, r.hours, r.ideal, r.refused, r.expired, r.peakOverMean, float64(r.tick.Nanoseconds())/1000)
+}
+
+// judge names the figures that are not as expected.
+func (r result) judge(most time.Duration) error {
+	var errs []error
+	for _, c := range []struct {
+		bad        bool
+		what, want string
+	}{
+		{r.refused > 0, fmt.Sprintf("%d orders that the CA refuses", r.refused), "none"},
+		{r.expired > 0, fmt.Sprintf("%d certificates that ended", r.expired), "none"},
+		{math.Abs(r.hours-r.ideal) > mostSlack*r.ideal, fmt.Sprintf("%.2f hours", r.hours), fmt.Sprintf("%.2f within 1 %%", r.ideal)},
+		{r.peakOverMean > mostPeak, fmt.Sprintf("a peak of %.2f times the mean", r.peakOverMean), "at most twice"},
+		{r.tick > most, fmt.Sprintf("%s for a decision", r.tick), "at most " + most.String()},
+	} {
+		if c.bad {
+			errs = append(errs, fmt.Errorf("case %s: %w: %s, want %s", r.name, errWorse, c.what, c.want))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // first is 10,000 names at once, each of a domain of its own.
@@ -54,10 +87,10 @@ func first() (result, error) {
 	}, nil
 }
 
-// steady is 100,000 names with certificates of 45 days, one in twenty of them
+// steady is names with certificates of 45 days, one in twenty of them
 // hopeless, for three lifetimes.
-func steady() (result, error) {
-	const names, days = 100_000, 45
+func steady(names int) (result, error) {
+	const days = 45
 	p := issuance.NewPlanner(issuance.NewLedger(issuance.LetsEncrypt, nil))
 	s := &simulation{planner: p, ca: newCA(), days: days, hours: map[int]int{}, random: rand.New(rand.NewPCG(1, 2))} //nolint:gosec // repeatable
 	for i := range names {

@@ -5,7 +5,8 @@
 //
 // refused counts orders that a CA with the limits of Let's Encrypt would refuse,
 // counted by token buckets of its own; expired counts certificates that ended
-// before they were renewed; tick_us is the mean time of one decision.
+// before they were renewed; tick_us is the mean time of one decision. It ends with
+// 1 when a figure is not as expected.
 package main
 
 import (
@@ -14,12 +15,17 @@ import (
 )
 
 func main() {
-	for _, run := range []func() (result, error){first, steady} {
+	code := 0
+	for _, run := range []func() (result, error){first, func() (result, error) { return steady(steadyNames) }} {
 		r, err := run()
+		if err == nil {
+			fmt.Println(r)
+			err = r.judge(mostTick)
+		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "planner: error: %v\n", err)
-			os.Exit(1)
+			code = 1
 		}
-		fmt.Println(r)
 	}
+	os.Exit(code)
 }

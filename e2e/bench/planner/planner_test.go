@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -32,10 +33,37 @@ func TestTheCARefuses(t *testing.T) {
 
 func TestFirst(t *testing.T) {
 	r, err := first()
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		err = r.judge(time.Minute) // of a busy machine
 	}
-	if r.refused != 0 || r.hours > r.ideal*1.01 || r.hours < r.ideal*0.99 {
-		t.Errorf("first() = %s, want within 1 %% of the ideal and nothing refused", r)
+	if err != nil {
+		t.Errorf("first() = %s, %v", r, err)
+	}
+}
+
+func TestSteady(t *testing.T) {
+	r, err := steady(20_000)
+	if err == nil {
+		err = r.judge(time.Minute)
+	}
+	if err != nil {
+		t.Errorf("steady() = %s, %v", r, err)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	good := result{name: "steady", names: 1, hours: 100, ideal: 100, peakOverMean: 1.5, tick: time.Microsecond}
+	if err := good.judge(mostTick); err != nil {
+		t.Errorf("judge() = %v, want nil", err)
+	}
+	for name, change := range map[string]func(r *result){
+		"refused": func(r *result) { r.refused = 1 }, "expired": func(r *result) { r.expired = 1 },
+		"late": func(r *result) { r.hours = 102 }, "early": func(r *result) { r.hours = 98 },
+		"peak": func(r *result) { r.peakOverMean = 2.1 }, "slow": func(r *result) { r.tick = time.Second },
+	} {
+		r := good
+		if change(&r); !errors.Is(r.judge(mostTick), errWorse) {
+			t.Errorf("judge() of %s = nil, want %v", name, errWorse)
+		}
 	}
 }
