@@ -2,8 +2,11 @@ package store_test
 
 import (
 	"crypto/rand"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -68,6 +71,63 @@ func TestOpenTakesVariables(t *testing.T) {
 			}
 			if _, err := s.Ring(t.Context()); !errors.Is(err, store.ErrMissing) {
 				t.Errorf("Ring() = %v, want %v", err, store.ErrMissing)
+			}
+		})
+	}
+}
+
+// TestOpenTakesVariablesOfTheConnection reads what arrives at a server with TLS.
+func TestOpenTakesVariablesOfTheConnection(t *testing.T) {
+	var got *http.Request
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		http.Error(w, "not a Consul", http.StatusTeapot)
+	}))
+	defer server.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		env     map[string]string
+		arrives bool
+	}{
+		"nothing known of it": {map[string]string{}, false},
+		"its CA":              {map[string]string{"CONSUL_CACERT": ca}, true},
+		"another name":        {map[string]string{"CONSUL_CACERT": ca, "CONSUL_TLS_SERVER_NAME": "other.test"}, false},
+		"not looked at":       {map[string]string{"CONSUL_HTTP_SSL_VERIFY": "false"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range map[string]string{
+				"CONSUL_HTTP_ADDR": server.Listener.Addr().String(), "CONSUL_HTTP_SSL": "true", "CONSUL_HTTP_AUTH": "user:word",
+				"CONSUL_NAMESPACE": "ns", "CONSUL_PARTITION": "part",
+			} {
+				t.Setenv(k, v)
+			}
+			for k, v := range tt.env {
+				t.Setenv(k, v)
+			}
+			kr, err := seal.Generate(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := store.Open(store.Config{Fleet: "a"}, kr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = nil
+			if _, err := s.Ring(t.Context()); err == nil {
+				t.Fatal("Ring() = nil, want an error")
+			}
+			if (got != nil) != tt.arrives {
+				t.Fatalf("the request arrives: %t, want %t", got != nil, tt.arrives)
+			}
+			if got == nil {
+				return
+			}
+			user, word, _ := got.BasicAuth()
+			if q := got.URL.Query(); user != "user" || word != "word" || q.Get("ns") != "ns" || q.Get("partition") != "part" {
+				t.Errorf("the request is %s by %s:%s, want it as the variables say", got.URL, user, word)
 			}
 		})
 	}
