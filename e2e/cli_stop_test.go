@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tlsfleet/tlsfleet/agent/testkit"
 )
 
 const stopWithin = 5 * time.Second
@@ -65,6 +68,38 @@ func TestSIGTERMWhileConsulHangs(t *testing.T) {
 	f.Consul.Freeze(t)
 	code, took := f.Nodes[0].Agent.Stop(t)
 	f.Consul.Thaw(t)
+	if code != 0 || took > stopWithin {
+		t.Errorf("agent ended with %d after %s, want 0 within %s", code, took, stopWithin)
+	}
+}
+
+// TestSIGTERMWhileNginxHangs has a nginx that is a script, which leaves what it
+// started behind when it is killed.
+func TestSIGTERMWhileNginxHangs(t *testing.T) {
+	t.Parallel()
+	f := NewFleet(t, FleetOptions{Nodes: 1, Idle: true})
+	n, dir := f.Nodes[0], t.TempDir()
+	hold, asked, script := filepath.Join(dir, "hold"), filepath.Join(dir, "asked"), filepath.Join(dir, "nginx")
+	text := fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *\" -t \"*) sh -c '[ -e %[1]s ] && : > %[2]s; while [ -e %[1]s ]; do sleep 0.1; done'; esac\nexec %[3]s \"$@\"\n", hold, asked, n.Nginx.Binary)
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n.Settings["nginx.binary"] = script
+	n.WriteConfig(t)
+	f.startAll(t)
+	f.AwaitProved(t, 1)
+	if err := os.WriteFile(hold, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.CLI(t, "rotate-ticket").Want(t, 0)
+	testkit.Eventually(t, settle, "nginx -t to hang", func() error {
+		_, err := os.Stat(asked)
+		return err
+	})
+	code, took := n.Agent.Stop(t)
+	if err := os.Remove(hold); err != nil {
+		t.Fatal(err)
+	}
 	if code != 0 || took > stopWithin {
 		t.Errorf("agent ended with %d after %s, want 0 within %s", code, took, stopWithin)
 	}

@@ -14,7 +14,7 @@ import (
 // Bounds of one run of nginx.
 const (
 	commandTime   = 3 * time.Minute // nginx -t loads every certificate: 0.8 ms each
-	commandGrace  = 5 * time.Second
+	commandGrace  = 2 * time.Second // for what it has started; an agent has 5 s to stop
 	commandOutput = 64 << 10
 )
 
