@@ -284,7 +284,8 @@ func (w *waves) tell(v handlers.Wave, seen handlers.WaveView) {
 	var list []fleet.Problem
 	if v.State == handlers.WaveHalted {
 		list = append(list, fleet.Problem{Code: "wave-halted", Severity: fleet.Alarm, Message: fmt.Sprintf("sites at epoch %d are halted: %s", v.Epoch, haltedWhy(v)),
-			Hint: "mend the site and set it again; tlsfleet site retry tries the same once more, with --now on every node at once"})
+			Hint: "mend the sites that are named and set them again; others of the change go without them once they are set again as they are; " +
+				"tlsfleet site retry tries all of them once more, with --now on every node at once"})
 	}
 	if len(v.Out) > 0 && v.State != handlers.WaveHalted {
 		list = append(list, fleet.Problem{Code: "sites-out", Severity: fleet.Alarm,

@@ -119,7 +119,8 @@ func (c *Console) sitesOf(ctx context.Context, ids []string) ([]SiteStatus, erro
 // SetSites puts sites into the fleet, or changes those that are there: all, or
 // none if one cannot be used. Errors wrap site.ErrSite if it clashes with
 // another one. What the error is about may be written in part when many are set.
-// Canaries serve them first, unless they are wanted on all nodes now.
+// Canaries serve them first, unless they are wanted on all nodes now. If all are
+// there already, those that a halt keeps from the nodes are set once more.
 func (c *Console) SetSites(ctx context.Context, sites []site.Site, now bool) (store.SitesEdited, error) {
 	for _, s := range sites {
 		if _, err := site.Encode(s, 1); err != nil {
@@ -127,9 +128,10 @@ func (c *Console) SetSites(ctx context.Context, sites []site.Site, now bool) (st
 		}
 	}
 	check := func(after []site.Site) error { return c.clashes(after, sites) }
-	done, err := c.store.EditSites(ctx, store.SiteEdit{Put: sites, Check: check, Now: now})
+	edit := store.SiteEdit{Put: sites, Check: check, Now: now}
+	done, err := c.store.EditSites(ctx, edit)
 	if err == nil && len(done.Added)+len(done.Changed) == 0 {
-		err = c.again(ctx, &done, now)
+		return c.again(ctx, done, edit)
 	}
 	return done, err
 }

@@ -15,7 +15,8 @@ import (
 
 // How a wait for sites can end.
 var (
-	// ErrHalted means that canaries could not serve the sites: no other node does.
+	// ErrHalted means that canaries could not serve the sites, or some of them: no
+	// other node does.
 	ErrHalted = errors.New("the sites are halted")
 	// ErrUnserved means that not every node has served the sites in time.
 	ErrUnserved = errors.New("not every node serves the sites")
@@ -98,8 +99,8 @@ func (c *Console) sitesState(ctx context.Context, nodes []fleet.Node, reports []
 }
 
 // done reports whether every node serves the sites of an epoch, or of a newer
-// one. The error wraps ErrHalted.
-func (s SitesState) done(epoch uint64) (bool, error) {
+// one, these among them. The error wraps ErrHalted.
+func (s SitesState) done(epoch uint64, ids []string) (bool, error) {
 	switch w := s.Wave; {
 	case s.Epoch < epoch:
 		return false, nil
@@ -109,15 +110,21 @@ func (s SitesState) done(epoch uint64) (bool, error) {
 		return false, nil
 	case w.State == handlers.WaveHalted:
 		return false, fmt.Errorf("%w at epoch %d: %s", ErrHalted, w.Epoch, haltedWhy(*w))
+	case w.State != handlers.WaveRolled || s.Served == 0 || len(s.Waiting) > 0:
+		return false, nil
 	default:
-		return w.State == handlers.WaveRolled && s.Served > 0 && len(s.Waiting) == 0, nil
+		out := slices.DeleteFunc(slices.Sorted(maps.Keys(w.Out)), func(id string) bool { return !slices.Contains(ids, id) })
+		if len(out) > 0 {
+			return false, fmt.Errorf("%w in part at epoch %d: a canary could not serve these, and they stay as they were: %s", ErrHalted, w.Epoch, fewNames(out))
+		}
+		return true, nil
 	}
 }
 
 // AwaitSites waits until every node in service serves the sites of this epoch,
-// or of a newer one. The error wraps ErrHalted, which names the reason, or
-// ErrUnserved.
-func (c *Console) AwaitSites(ctx context.Context, epoch uint64, told func(SitesState)) error {
+// or of a newer one. The error wraps ErrHalted, which names the reason, also if
+// one of these IDs is left out of it, or ErrUnserved.
+func (c *Console) AwaitSites(ctx context.Context, epoch uint64, ids []string, told func(SitesState)) error {
 	last := errors.New("no answer of Consul")
 	n := c.listen(ctx)
 	defer n.stop()
@@ -133,7 +140,7 @@ func (c *Console) AwaitSites(ctx context.Context, epoch uint64, told func(SitesS
 		default:
 			told(*s)
 			last = errors.New(s.Text())
-			if all, err := s.done(epoch); all || err != nil {
+			if all, err := s.done(epoch, ids); all || err != nil {
 				return err
 			}
 		}
@@ -165,20 +172,29 @@ func (c *Console) RetrySites(ctx context.Context, now bool) (uint64, error) {
 	return epoch, err
 }
 
-// again takes sites that are as they should be to the nodes, if they are not there:
-// those that are out, and with now those that are on their way.
-func (c *Console) again(ctx context.Context, done *store.SitesEdited, now bool) error {
+// again takes sites that are as an edit wants them to the nodes, if they are not
+// there, at a new epoch of their own: what failed beside them stays out.
+func (c *Console) again(ctx context.Context, done store.SitesEdited, edit store.SiteEdit) (store.SitesEdited, error) {
 	rec, err := c.store.Wave(ctx)
-	if errors.Is(err, store.ErrDenied) && !now {
-		return nil // by a token from before waves
+	if errors.Is(err, store.ErrDenied) && !edit.Now {
+		return done, nil // by a token from before waves
 	}
 	if err != nil {
-		return ignoreMissing(err) // there are no waves
+		return done, ignoreMissing(err) // there are no waves
 	}
-	out := slices.ContainsFunc(done.Unchanged, func(id string) bool { return rec.Wave.Out[id] > 0 })
-	there := rec.Wave.Epoch >= done.Epoch && rec.Wave.State == handlers.WaveRolled
-	if out && there || now && !there {
-		done.Epoch, err = c.store.AgainSites(ctx, now)
+	head, err := c.store.SiteHead(ctx)
+	if err != nil {
+		return done, ignoreMissing(err)
 	}
-	return err
+	set := map[string]uint64{}
+	for _, id := range done.Unchanged {
+		if e, ok := head.Head.Find(id); ok && !e.Removed() {
+			set[id] = e.Epoch
+		}
+	}
+	edit.Again = rec.Wave.Again(set, head.Head.Epoch, edit.Now)
+	if len(edit.Again) == 0 {
+		return done, nil
+	}
+	return c.store.EditSites(ctx, edit)
 }

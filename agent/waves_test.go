@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -71,14 +72,36 @@ func (x *waveWorld) key(path string) string { return "tlsfleet/" + x.fleet + "/"
 // set puts sites with one address into the fleet.
 func (x *waveWorld) set(port int, ids ...string) {
 	x.t.Helper()
-	var put []site.Site
+	if _, err := x.store.EditSites(x.t.Context(), store.SiteEdit{Put: sitesAt(port, ids...)}); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// sitesAt are sites with one address.
+func sitesAt(port int, ids ...string) []site.Site {
+	var list []site.Site
 	for _, id := range ids {
 		s := site.New(id)
 		s.ServerNames = []string{id + ".test"}
 		s.Backends.Addresses = []site.Backend{{Address: fmt.Sprintf("127.0.0.1:%d", port), Weight: 1}}
-		put = append(put, s)
+		list = append(list, s)
 	}
-	if _, err := x.store.EditSites(x.t.Context(), store.SiteEdit{Put: put}); err != nil {
+	return list
+}
+
+// halt has the wave be one whose canary could not serve these sites, set at its epoch.
+func (x *waveWorld) halt(ids ...string) {
+	x.t.Helper()
+	w := x.last.Wave
+	out := maps.Clone(w.Out)
+	if out == nil {
+		out = map[string]uint64{}
+	}
+	for _, id := range ids {
+		out[id] = w.Epoch
+	}
+	w.State, w.Reason, w.Out = handlers.WaveHalted, "it is broken", out
+	if _, err := x.store.PutWave(x.t.Context(), w, x.last, x.session); err != nil {
 		x.t.Fatal(err)
 	}
 }
@@ -174,11 +197,7 @@ func TestSitesThatFailedHoldUpNoOthers(t *testing.T) {
 	x.atOnce = false
 	x.set(2, "bad", "new")
 	x.looks("of the second epoch", 2, 1, handlers.WaveCanary)
-	w := x.last.Wave
-	w.State, w.Reason, w.Out = handlers.WaveHalted, "it is broken", map[string]uint64{"bad": 2, "new": 2}
-	if _, err := x.store.PutWave(t.Context(), w, x.last, x.session); err != nil {
-		t.Fatal(err)
-	}
+	x.halt("bad", "new")
 	x.looks("that is halted", 2, 1, handlers.WaveHalted, "wave-halted")
 	x.set(3, "a")
 	x.looks("without what failed", 3, 1, handlers.WaveCanary, "sites-out")
@@ -191,6 +210,43 @@ func TestSitesThatFailedHoldUpNoOthers(t *testing.T) {
 	}
 	x.looks("once more", 5, 1, handlers.WaveCanary)
 	x.wantPinned("once more", "heads/1 heads/5 sites/a/1 sites/a/3 sites/bad/1 sites/bad/2 sites/new/4")
+}
+
+// TestHeldSitesAreSetAgain: what a halt keeps from the nodes beside a site that
+// failed goes to them without it when it is set again as it is, at once too.
+func TestHeldSitesAreSetAgain(t *testing.T) {
+	t.Parallel()
+	x := newWaveWorld(t, true)
+	console := &Console{cfg: config.Default(), store: x.store}
+	again := func(when string, now bool, want string, ids ...string) {
+		t.Helper()
+		done, err := console.SetSites(t.Context(), sitesAt(2, ids...), now)
+		if got := strings.Join(done.Again, " "); err != nil || got != want || len(done.Added)+len(done.Changed) > 0 {
+			t.Errorf("SetSites(%v) %s = %+v, %v, want %q once more", ids, when, done, err, want)
+		}
+	}
+	x.set(1, "bad", "good")
+	x.looks("at first", 1, 0, handlers.WaveRolled)
+	x.atOnce = false
+	x.set(2, "bad", "good", "new")
+	again("before the leader has seen them", false, "", "good")
+	x.looks("of the second epoch", 2, 1, handlers.WaveCanary)
+	again("on trial", false, "", "bad", "good", "new")
+	x.halt("bad")
+	x.looks("that is halted", 2, 1, handlers.WaveHalted, "wave-halted")
+
+	again("after the halt", false, "good", "bad", "good")
+	x.looks("with one that did not fail", 3, 1, handlers.WaveCanary, "sites-out")
+	x.wantPinned("with one that did not fail", "heads/1 heads/3 sites/bad/1 sites/good/1 sites/good/3 sites/new/2")
+	x.halt()
+	again("now", true, "new", "new")
+	x.looks("at once", 4, 1, handlers.WaveRolled, "sites-out")
+	x.wantPinned("at once", "heads/4 sites/bad/1 sites/good/3 sites/new/4")
+
+	again("that are served", true, "", "good", "new")
+	again("with one that failed", false, "bad", "bad", "good")
+	x.looks("with the one that failed", 5, 4, handlers.WaveCanary)
+	x.wantPinned("with the one that failed", "heads/4 heads/5 sites/bad/1 sites/bad/5 sites/good/3 sites/new/4")
 }
 
 // inWave brings the world to the middle of a wave: canary is on trial, spent was.
@@ -469,10 +525,12 @@ func TestSitesStateIsDone(t *testing.T) {
 		"on trial":              {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveProving, 3)}, false, nil, "to be proved by"},
 		"halted":                {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveHalted, 3)}, false, ErrHalted, "epoch 3 is halted: it is broken; every node serves epoch 1"},
 		"rolled out":            {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: wave(handlers.WaveRolled, 3)}, true, nil, "served by 2 of 2"},
-		"rolled out in part":    {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: &handlers.Wave{Epoch: 3, State: handlers.WaveRolled, Out: map[string]uint64{"b": 2, "a": 1}}}, true, nil, "served by 2 of 2 nodes, with these as they were: a b"},
+		"rolled out in part":    {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: &handlers.Wave{Epoch: 3, State: handlers.WaveRolled, Out: map[string]uint64{"d": 2, "c": 1}}}, true, nil, "served by 2 of 2 nodes, with these as they were: c d"},
+		"rolled out without it": {SitesState{Epoch: 3, Waves: true, Served: 2, Wave: &handlers.Wave{Epoch: 3, State: handlers.WaveRolled, Out: map[string]uint64{"b": 2, "c": 1}}}, false, ErrHalted, "with these as they were: b c"},
+		"rolling without it":    {SitesState{Epoch: 3, Waves: true, Served: 1, Waiting: []string{"n"}, Wave: &handlers.Wave{Epoch: 3, State: handlers.WaveRolled, Out: map[string]uint64{"b": 2}}}, false, nil, "waiting for n"},
 		"rolled out, not there": {SitesState{Epoch: 3, Waves: true, Served: 1, Waiting: []string{"b"}, Wave: wave(handlers.WaveRolled, 3)}, false, nil, "waiting for b"},
 	} {
-		done, err := tt.state.done(3)
+		done, err := tt.state.done(3, []string{"a", "b"})
 		if done != tt.done || !errors.Is(err, tt.err) {
 			t.Errorf("done() of %s = %t, %v, want %t, %v", name, done, err, tt.done, tt.err)
 		}

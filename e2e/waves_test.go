@@ -15,7 +15,8 @@ import (
 )
 
 // TestSitesGoInWaves: a site goes to one node first and then to all; what that
-// node cannot serve goes nowhere, unless somebody wants it now, and holds up no other.
+// node cannot serve goes nowhere, unless somebody wants it now, and holds up no other,
+// not even of the same file, once that is set again.
 func TestSitesGoInWaves(t *testing.T) {
 	t.Parallel()
 	f, ca := newSiteFleet(t, onShared(t, 2, listed)), newCA(t)
@@ -54,24 +55,34 @@ func TestSitesGoInWaves(t *testing.T) {
 	f.wantCanaryFirst(t, f.AwaitWave(t, "the first sites everywhere", func(w handlers.Wave) bool { return w.State == handlers.WaveRolled }))
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend A.")
 
-	noAnswer := siteTo("empty", "blog.test", closed, "")
-	halted(set(1, noAnswer), 2, "every node serves epoch 2", "site empty", "502")
+	noAnswer, b := siteTo("empty", "blog.test", closed, ""), siteTo("shop", "shop.test", backendThat(t, "B"), "")
+	halted(set(1, noAnswer+b), 2, "every node serves epoch 2", "site empty", "502")
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "503 Service")
-	set(0, siteTo("shop", "shop.test", backendThat(t, "B"), ""))
+	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend A.")
+	if r := set(1, noAnswer+b); !strings.Contains(r.Stdout, "once more: shop\n") || !strings.Contains(r.Stderr, "as they were: empty") {
+		t.Errorf("%s does not tell what goes on and what stays", r)
+	}
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend B.")
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "503 Service")
 	WantProblem(t, f.Leader(t).AwaitProblem(t, "sites-out"), fleet.Alarm, "empty")
 	if r := f.CLI(t, "status"); !strings.Contains(r.Stdout, "as they were: empty") {
 		t.Errorf("%s does not tell which site stays as it was", r)
 	}
-	halted(set(1, noAnswer), 4, "every node serves epoch 4", "site empty", "502")
+	broken, c := siteTo("empty", "blog.test", a, `snippets = ["broken.conf"]`), siteTo("shop", "shop.test", backendThat(t, "C"), "")
+	halted(set(1, broken+c), 4, "every node serves epoch 4", "site empty", "no_such_directive")
+	set(0, c, "--now")
+	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend C.")
+	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "503 Service")
+	WantProblem(t, f.Leader(t).AwaitProblem(t, "sites-out"), fleet.Alarm, "empty")
+	halted(set(1, broken), 6, "every node serves epoch 6", "site empty", "no_such_directive")
+	halted(set(1, noAnswer), 6, "every node serves epoch 6", "site empty", "502")
 	set(0, noAnswer, "--now")
 	f.AwaitAnswer(t, ca, "blog.test", f.Nodes, "502 Bad")
 	set(0, siteTo("empty", "blog.test", closed, "websocket = true")) // it was so before
 	f.CLI(t, "site", "remove", "empty", "--yes", "--wait").Want(t, 0)
-	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend B.")
+	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "backend C.")
 	// That it has no certificate yet excuses nothing else.
-	halted(set(1, siteTo("soon", "soon.test", a, `snippets = ["missing.conf"]`)), 8, "every node serves epoch 8", "site soon", "missing.conf")
+	halted(set(1, siteTo("soon", "soon.test", a, `snippets = ["missing.conf"]`)), 11, "every node serves epoch 11", "site soon", "missing.conf")
 }
 
 // TestCanaryKilledInItsTrial: another node takes its place and proves the sites,

@@ -83,6 +83,35 @@ func (w Wave) MayApply(node string) uint64 {
 	return w.Base
 }
 
+// Again is which of some sites have to be set once more, as they are, for every
+// node to serve them, sorted. set is the epochs at which they were set, head that of
+// the newest sites. Where a halt holds up sites that did not fail, it is these
+// alone: they go without those that did. now wants all of them on every node at once.
+func (w Wave) Again(set map[string]uint64, head uint64, now bool) []string {
+	var failed, held []string
+	all := slices.Sorted(maps.Keys(set))
+	for _, id := range all {
+		switch epoch := set[id]; {
+		case w.Out[id] == epoch:
+			failed = append(failed, id)
+		case epoch > w.Base:
+			held = append(held, id)
+		}
+	}
+	switch seen := w.Epoch >= head; {
+	case seen && w.State == WaveRolled:
+		return failed
+	case now:
+		return all
+	case !seen || w.State != WaveHalted: // on their way
+		return nil
+	case len(held) > 0:
+		return held
+	default:
+		return failed
+	}
+}
+
 // Ended reports whether nothing is left to be done for the wave.
 func (w Wave) Ended() bool { return w.State == WaveRolled || w.State == WaveHalted }
 

@@ -132,6 +132,39 @@ func TestMayApply(t *testing.T) {
 	}
 }
 
+// TestWaveAgain: what a halt holds up is set again without what failed, and what
+// failed only by itself or on every node at once.
+func TestWaveAgain(t *testing.T) {
+	const all = "bad held there"
+	set := map[string]uint64{"bad": 7, "held": 6, "there": 5}
+	failed := map[string]uint64{"bad": 7, "other": 4}
+	for name, tt := range map[string]struct {
+		wave handlers.Wave
+		head uint64
+		set  map[string]uint64
+		want [2]string // of canaries first, and now
+	}{
+		"halted":                  {handlers.Wave{Epoch: 7, Base: 5, State: handlers.WaveHalted, Out: failed}, 7, set, [2]string{"held", all}},
+		"halted for one alone":    {handlers.Wave{Epoch: 7, Base: 5, State: handlers.WaveHalted, Out: failed}, 7, map[string]uint64{"bad": 7, "there": 5}, [2]string{"bad", "bad there"}},
+		"halted for none of them": {handlers.Wave{Epoch: 7, Base: 5, State: handlers.WaveHalted}, 7, set, [2]string{"bad held", all}},
+		"halted, newer on it":     {handlers.Wave{Epoch: 7, Base: 5, State: handlers.WaveHalted, Out: failed}, 8, set, [2]string{"", all}},
+		"rolled out in part":      {handlers.Wave{Epoch: 8, Base: 5, State: handlers.WaveRolled, Out: failed}, 8, set, [2]string{"bad", "bad"}},
+		"rolled out":              {handlers.Wave{Epoch: 8, Base: 5, State: handlers.WaveRolled}, 8, set, [2]string{"", ""}},
+		"set since":               {handlers.Wave{Epoch: 8, Base: 5, State: handlers.WaveRolled, Out: map[string]uint64{"bad": 3}}, 8, set, [2]string{"", ""}},
+		"not seen":                {handlers.Wave{Epoch: 5, Base: 4, State: handlers.WaveRolled}, 7, set, [2]string{"", all}},
+		"on trial":                {handlers.Wave{Epoch: 7, Base: 5, State: handlers.WaveProving}, 7, set, [2]string{"", all}},
+		"on trial without it":     {handlers.Wave{Epoch: 8, Base: 5, State: handlers.WaveCanary, Out: failed}, 8, set, [2]string{"", all}},
+	} {
+		var got [2]string
+		for i, now := range []bool{false, true} {
+			got[i] = strings.Join(tt.wave.Again(tt.set, tt.head, now), " ")
+		}
+		if got != tt.want {
+			t.Errorf("Again() of one that is %s = %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
 func TestWaveCheckRefuses(t *testing.T) {
 	for name, w := range map[string]handlers.Wave{
 		"nothing":         {},

@@ -85,6 +85,29 @@ func TestEditSites(t *testing.T) {
 	}
 }
 
+// TestEditSitesAgain: a site that is there just so gets a new epoch if it is to.
+func TestEditSitesAgain(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.editSites(t, store.SiteEdit{Put: []site.Site{aSite("a"), aSite("b")}})
+	got := w.editSites(t, store.SiteEdit{Put: []site.Site{aSite("a"), aSite("b"), aSite("c")}, Again: []string{"b", "c"}})
+	if want := (store.SitesEdited{Epoch: 2, Added: []string{"c"}, Unchanged: []string{"a"}, Again: []string{"b"}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("EditSites() = %+v, want %+v", got, want)
+	}
+	head, err := w.SiteHead(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]uint64{"a": 1, "b": 2, "c": 2} {
+		if e, _ := head.Head.Find(id); e.Epoch != want {
+			t.Errorf("%s is set at epoch %d, want %d", id, e.Epoch, want)
+		}
+	}
+	if ids, bad := w.sites(t); !slices.Equal(ids, []string{"a", "b", "c"}) || len(bad) > 0 {
+		t.Errorf("Sites() = %v, %v, want all", ids, bad)
+	}
+}
+
 // TestEditSitesInParts: more than one transaction holds, by count and by bytes.
 func TestEditSitesInParts(t *testing.T) {
 	t.Parallel()

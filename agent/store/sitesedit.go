@@ -24,7 +24,8 @@ type SiteEdit struct {
 	// they will be, sorted by ID, but for those that cannot be read. It may be
 	// asked again.
 	Check func(after []site.Site) error
-	Now   bool // on every node at once, without a wave
+	Now   bool     // on every node at once, without a wave
+	Again []string // IDs of Put that are written at a new epoch even if they are there just so
 }
 
 // SitesEdited says what an edit did, by IDs.
@@ -33,6 +34,7 @@ type SitesEdited struct {
 	Added     []string `json:"added,omitempty"`
 	Changed   []string `json:"changed,omitempty"`
 	Unchanged []string `json:"unchanged,omitempty"`
+	Again     []string `json:"again,omitempty"` // unchanged, at a new epoch
 	Removed   []string `json:"removed,omitempty"`
 	Missing   []string `json:"missing,omitempty"` // to be removed, and not there
 }
@@ -40,11 +42,11 @@ type SitesEdited struct {
 // EditSites carries out the edit, in as few transactions as Consul's limits
 // allow, each with the sites and the head, removals first. When somebody else
 // was first, it reads again and tries anew, a bounded number of times
-// (ErrConflict). What is there already is not written. SitesEdited says what is
+// (ErrConflict). What is there already is not written, but for SiteEdit.Again. SitesEdited says what is
 // done even when there is an error. A fleet without a head gets one only if it
 // has no site.
 func (s *Store) EditSites(ctx context.Context, e SiteEdit) (SitesEdited, error) {
-	ed := siteEditor{store: s, check: e.Check, now: e.Now}
+	ed := siteEditor{store: s, check: e.Check, now: e.Now, anew: e.Again}
 	for _, id := range e.Remove {
 		ed.rest = append(ed.rest, siteChange{id: id})
 	}
@@ -77,6 +79,7 @@ type siteEditor struct {
 	store *Store
 	check func([]site.Site) error
 	now   bool
+	anew  []string
 	rest  []siteChange // what is left to do
 	done  SitesEdited
 }
@@ -91,7 +94,7 @@ func (ed *siteEditor) step(ctx context.Context) error {
 	if err := ed.ask(now); err != nil {
 		return err
 	}
-	b := siteBatch{store: ed.store, head: head, now: now, changes: map[string]fleet.Hash{}, done: ed.done, size: frameBody, atOnce: ed.now}
+	b := siteBatch{store: ed.store, head: head, now: now, changes: map[string]fleet.Hash{}, done: ed.done, size: frameBody, atOnce: ed.now, anew: ed.anew}
 	n := 0
 	for n < len(ed.rest) {
 		fits, err := b.add(ed.rest[n])
@@ -179,6 +182,7 @@ type siteBatch struct {
 	size    int // in the body
 	done    SitesEdited
 	atOnce  bool
+	anew    []string // IDs of sites that are written even if they are the same
 }
 
 // add puts one change into the transaction, if it fits.
@@ -196,7 +200,9 @@ func (b *siteBatch) add(c siteChange) (fits bool, _ error) {
 		}
 		return fits, nil
 	}
-	if _, readable := b.now[c.id]; known && readable && same(*c.put, entry) {
+	_, readable := b.now[c.id]
+	unchanged := known && readable && same(*c.put, entry)
+	if unchanged && !slices.Contains(b.anew, c.id) {
 		b.done.Unchanged = append(b.done.Unchanged, c.id)
 		return true, nil
 	}
@@ -213,9 +219,12 @@ func (b *siteBatch) add(c siteChange) (fits bool, _ error) {
 		return false, nil
 	}
 	b.changes[c.id] = site.HashOf(plain)
-	if known {
+	switch {
+	case unchanged:
+		b.done.Again = append(b.done.Again, c.id)
+	case known:
 		b.done.Changed = append(b.done.Changed, c.id)
-	} else {
+	default:
 		b.done.Added = append(b.done.Added, c.id)
 	}
 	return true, nil

@@ -56,7 +56,8 @@ func explainSite(err error) error {
 	case errors.Is(err, agent.ErrNoSites):
 		return hinted{err, "`tlsfleet site set FILE` makes the first one"}
 	case errors.Is(err, agent.ErrHalted):
-		return hinted{err, "mend the site and set it again; `tlsfleet site retry` tries the same once more, with --now on every node at once"}
+		return hinted{err, "mend the sites that are named and set them again; others of the change go without them once they are set again as they are; " +
+			"`tlsfleet site retry` tries all of them once more, with --now on every node at once"}
 	case errors.Is(err, agent.ErrUnserved):
 		return hinted{err, "the sites are set; `tlsfleet status` shows how far they are"}
 	case errors.Is(err, site.ErrHead):

@@ -21,15 +21,15 @@ func waveFlags() []cli.Flag {
 }
 
 // awaitSites waits if the command line wants that, and tells what came of it;
-// nil: nobody has waited.
-func awaitSites(c *cli.Context, con *agent.Console, epoch uint64) (*bool, error) {
+// nil: nobody has waited. ids are the sites that every node has to serve then.
+func awaitSites(c *cli.Context, con *agent.Console, epoch uint64, ids []string) (*bool, error) {
 	if !c.Bool("wait") || epoch == 0 {
 		return nil, nil //nolint:nilnil // not waited
 	}
 	live := newProgress(c.App.ErrWriter)
 	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 	defer cancel()
-	err := con.AwaitSites(ctx, epoch, func(s agent.SitesState) { live.line("sites " + plainText(s.Text())) })
+	err := con.AwaitSites(ctx, epoch, ids, func(s agent.SitesState) { live.line("sites " + plainText(s.Text())) })
 	live.end()
 	served := err == nil
 	return &served, err
@@ -37,8 +37,9 @@ func awaitSites(c *cli.Context, con *agent.Console, epoch uint64) (*bool, error)
 
 func siteRetryCommand() *cli.Command {
 	return leaf("retry", "take the sites as they are to the nodes once more",
-		"Has the nodes, a canary first, try the sites as they are in Consul once more: after a halt whose cause is\n"+
-			"gone, or after Consul was put back from a snapshot. With --now every node serves them at once.",
+		"Has the nodes, a canary first, try the sites as they are in Consul once more, those that failed too: after a\n"+
+			"halt whose cause is gone, or after Consul was put back from a snapshot. With --now every node serves them\n"+
+			"at once.",
 		append([]cli.Flag{configFlag(), formatFlag()}, waveFlags()...), siteRetry)
 }
 
@@ -54,7 +55,7 @@ func siteRetry(c *cli.Context) error {
 	if err != nil {
 		return explainSite(err)
 	}
-	served, waited := awaitSites(c, con, epoch)
+	served, waited := awaitSites(c, con, epoch, nil)
 	return cmp.Or(printRetried(c, epoch, served), explainSite(waited))
 }
 
