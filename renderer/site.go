@@ -185,8 +185,8 @@ func (f SiteFrame) plain(s site.Site) []string {
 func httpsPort(listen []string) int {
 	port := 0
 	for _, l := range listen {
-		socket, err := site.Socket(strings.Fields(l + " -")[0])
-		if err != nil {
+		socket, ok := socketOf(l)
+		if !ok {
 			continue
 		}
 		a, err := netip.ParseAddrPort(strings.Replace(socket, "*:", "0.0.0.0:", 1))
@@ -264,26 +264,57 @@ func siteClients(dir string, k *site.Clients) *templates.SiteClients {
 // sizes are those of nginx's tables that nothing else sets.
 func SitesShared(f SiteFrame, sites []site.Site, defaults []string, sizes []templates.Size) (templates.File, error) {
 	v := templates.Sites{Sizes: sizes}
-	seen := map[string]bool{}
+	node, curves, seen := site.NodeSettings(), siteCurves(f, sites), map[string]bool{}
 	add := func(parameters string, socket templates.SiteSocket) {
-		name, err := site.Socket(strings.Fields(parameters + " -")[0])
-		if err != nil || seen[name] || slices.Contains(defaults, name) {
+		name, ok := socketOf(parameters)
+		if !ok || seen[name] || slices.Contains(defaults, name) {
 			return
 		}
 		seen[name], socket.Listen = true, parameters
+		if !socket.Plain {
+			socket.Curves = curves[name]
+		}
 		v.Sockets = append(v.Sockets, socket)
 	}
 	for _, s := range sites {
 		v.WebSocket = v.WebSocket || s.WebSocket
-		clients := siteClients(f.SnippetsDir, s.Clients)
+		clients, tls := siteClients(f.SnippetsDir, s.Clients), s.TLS.Settings()
+		if len(s.Listen) == 0 {
+			tls = node
+		}
 		for _, l := range f.listen(s) {
-			add(l, templates.SiteSocket{Protocols: s.TLS.Settings().Protocols, Clients: clients})
+			add(l, templates.SiteSocket{Protocols: tls.Protocols, Clients: clients})
 		}
 		for _, l := range f.plain(s) {
 			add(l, templates.SiteSocket{Plain: true})
 		}
 	}
 	return templates.RenderSites(v)
+}
+
+// siteCurves is what the default servers of the sockets with TLS have to say, by
+// socket as site.Socket spells it. No socket gets a list that no site there has
+// too: one that OpenSSL does not know is that site's fault.
+func siteCurves(f SiteFrame, sites []site.Site) map[string]string {
+	all, node := map[string]string{}, site.NodeSettings()
+	for _, s := range sites {
+		curves := s.TLS.Settings().Curves
+		if len(s.Listen) == 0 && curves != node.Curves {
+			continue // kept from before that was refused
+		}
+		for _, l := range f.listen(s) {
+			if name, ok := socketOf(l); ok {
+				all[name] = curves
+			}
+		}
+	}
+	return all
+}
+
+// socketOf is the socket of listen parameters, as site.Socket spells it.
+func socketOf(parameters string) (string, bool) {
+	name, err := site.Socket(strings.Fields(parameters + " -")[0])
+	return name, err == nil
 }
 
 func wholeSeconds(d site.Duration) int64 { return int64(time.Duration(d) / time.Second) }

@@ -51,6 +51,7 @@ type SitesMade struct {
 	Served   int                   `json:"served,omitempty"`   // how many
 	Names    []string              `json:"names,omitempty"`    // their server names, sorted
 	Files    map[string]fleet.Hash `json:"files,omitempty"`    // that they are in
+	Curves   map[string]string     `json:"curves,omitempty"`   // of their sockets with TLS, as site.Socket spells them
 	Left     map[string]string     `json:"left_out,omitempty"` // why, by ID
 	Kept     string                `json:"kept,omitempty"`     // why the files are those of a release before
 }
@@ -96,10 +97,10 @@ func (r *Renderer) SitesInput(rel Release, version string) (fleet.Hash, error) {
 		Variable                bool
 		Listen, HTTPListen      []string
 		Challenges              *templates.Challenges
-		Template                fleet.Hash
+		Template, Parts         fleet.Hash
 		Unread                  bool
 		Sites                   []input
-	}{version, frame.LiveDir, s.SnippetsDir, frame.Variable, frame.Listen, frame.HTTPListen, frame.Challenges, s.Template.hash(), s.Template.Err != nil, all})
+	}{version, frame.LiveDir, s.SnippetsDir, frame.Variable, frame.Listen, frame.HTTPListen, frame.Challenges, s.Template.hash(), templates.EmbeddedSiteHash(), s.Template.Err != nil, all})
 	if err != nil {
 		return fleet.Hash{}, fmt.Errorf("compare sites: %w", err)
 	}
@@ -198,6 +199,7 @@ func (r *Renderer) makeSites(rel Release, in Inspection, version string) (SitesM
 			return keep(err.Error())
 		}
 		files = append(siteFiles{shared}, files...)
+		made.Curves = siteCurves(frame, list)
 	}
 	made.Left = left
 	made.note(list, files)
@@ -325,12 +327,12 @@ func checkSiteFiles(paths []string) error {
 func (r *Renderer) defaultSockets(in Inspection) []string {
 	var all []string
 	add := func(listen string) {
-		if socket, err := site.Socket(listen); err == nil {
+		if socket, ok := socketOf(listen); ok {
 			all = append(all, socket)
 		}
 	}
 	for _, l := range r.cfg.DefaultServers {
-		add(strings.Fields(l + " -")[0])
+		add(l)
 	}
 	if in.config == nil {
 		return all

@@ -59,6 +59,14 @@ func (r *Renderer) render(m manifest, in Inspection) ([]templates.File, error) {
 	// nginx before 1.23.4 speaks no TLS 1.3 by default, and which versions a
 	// socket speaks is up to its default server.
 	v.Protocols = (m.TLS.Mode != TLSNone || len(v.DefaultServers) > 0) && in.parsed && !in.own["ssl_protocols"]
+	if in.parsed && !in.own["ssl_ecdh_curve"] {
+		v.Curves = map[string]string{}
+		for _, l := range v.DefaultServers {
+			if name, ok := socketOf(l); ok {
+				v.Curves[l] = m.Sites.Curves[name]
+			}
+		}
+	}
 	if m.TLS.Mode != TLSNone {
 		servers, err := m.TLS.values(r.cfg.liveDir(), in)
 		if err != nil {

@@ -32,8 +32,13 @@ type Values struct {
 	SessionTimeout time.Duration // ssl_session_timeout, whole seconds; 0 writes none
 	DefaultServers []string      // listen parameters, such as "443 ssl"
 	Protocols      bool          // ssl_protocols at http level
-	Challenges     *Challenges   // answers to HTTP-01 challenges; nil for none
-	TLS            *TLS          // servers with live certificates; nil for none
+
+	// Curves is the ssl_ecdh_curve of those of DefaultServers that do not have
+	// nginx's default: it is up to them, whatever the other servers there say.
+	Curves map[string]string
+
+	Challenges *Challenges // answers to HTTP-01 challenges; nil for none
+	TLS        *TLS        // servers with live certificates; nil for none
 }
 
 // File is one rendered file.

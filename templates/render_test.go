@@ -16,7 +16,7 @@ func TestRenderMatchesGoldenFiles(t *testing.T) {
 		"ring": {
 			Release: 7, ReleaseAddress: "127.0.0.1:9181", SessionTimeout: 2 * time.Hour,
 			KeyFiles:       []string{"/run/tlsfleet/tickets/aa.key", "/run/tlsfleet/tickets/bb.key"},
-			DefaultServers: []string{"443 ssl", "[::]:443 ssl http2 default_server"},
+			DefaultServers: []string{"443 ssl", "[::]:443 ssl http2 default_server"}, Curves: map[string]string{"443 ssl": "X25519:prime256v1"},
 		},
 		"per-host": {Release: 8, ReleaseAddress: "127.0.0.1:9181", PerHost: true},
 		"acme": {
@@ -74,7 +74,10 @@ func TestRenderRefuses(t *testing.T) {
 		"odd thumbprint":        func(v *Values) { v.Challenges = &Challenges{Thumbprint: thumbprint[:41] + "\"}"} },
 		"blank acme listen":     func(v *Values) { v.Challenges = &Challenges{Thumbprint: thumbprint, Listen: []string{" "}} },
 		"variable in acme":      func(v *Values) { v.Challenges = &Challenges{Thumbprint: thumbprint, Listen: []string{"$x"}} },
-		"NUL in listen":         func(v *Values) { v.DefaultServers = []string{"443 s\x00sl"} },
+		"line in curves": func(v *Values) {
+			v.DefaultServers, v.Curves = []string{"443 ssl"}, map[string]string{"443 ssl": "X25519\n"}
+		},
+		"NUL in listen": func(v *Values) { v.DefaultServers = []string{"443 s\x00sl"} },
 	}
 	if _, err := Render(good); err != nil {
 		t.Fatalf("Render(good) = %v", err)

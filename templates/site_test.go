@@ -77,7 +77,7 @@ func golden(t *testing.T, name string, got []byte) {
 
 func TestRenderSitesMatchesGoldenFile(t *testing.T) {
 	f, err := RenderSites(Sites{WebSocket: true, Sockets: []SiteSocket{
-		{Listen: "*:8443 ssl proxy_protocol", Protocols: []string{"TLSv1.3"}, Clients: &SiteClients{"/etc/ca.pem", false, 1}},
+		{Listen: "*:8443 ssl proxy_protocol", Protocols: []string{"TLSv1.3"}, Curves: "X25519:prime256v1", Clients: &SiteClients{"/etc/ca.pem", false, 1}},
 		{Listen: "[::]:9443 ssl", Protocols: []string{"TLSv1.2", "TLSv1.3"}}, {Listen: "*:8080", Plain: true},
 	}})
 	if err != nil {
@@ -86,7 +86,8 @@ func TestRenderSitesMatchesGoldenFile(t *testing.T) {
 	golden(t, "sites", f.Text)
 	for name, s := range map[string]SiteSocket{
 		"no listen": {Plain: true}, "variable": {Listen: "$x", Plain: true}, "no versions": {Listen: "1 ssl"},
-		"line": {Listen: "1 ssl", Protocols: []string{"TLSv1.3\n"}}, "CA": {Listen: "1 ssl", Protocols: []string{"TLSv1.3"}, Clients: &SiteClients{CA: "/$x"}},
+		"line": {Listen: "1 ssl", Protocols: []string{"TLSv1.3\n"}}, "line in curves": {Listen: "1 ssl", Protocols: []string{"TLSv1.3"}, Curves: "X25519\n"},
+		"CA": {Listen: "1 ssl", Protocols: []string{"TLSv1.3"}, Clients: &SiteClients{CA: "/$x"}},
 	} {
 		if _, err := RenderSites(Sites{Sockets: []SiteSocket{s}}); err == nil {
 			t.Errorf("RenderSites(%s) = nil, want an error", name)

@@ -19,12 +19,13 @@ type Sites struct {
 }
 
 // SiteSocket is one socket of sites. Its default server answers nobody: it is
-// there because which TLS versions a socket speaks, and which tickets and client
-// certificates it takes, is up to its default server.
+// there because which TLS versions a socket speaks, and which curves, tickets and
+// client certificates it takes, is up to its default server.
 type SiteSocket struct {
 	Listen    string   // parameters, such as "8443 ssl"
 	Plain     bool     // without TLS
 	Protocols []string // those of its sites
+	Curves    string   // those of its sites; empty: nginx's default
 	Clients   *SiteClients
 }
 
@@ -32,6 +33,7 @@ type SiteSocket struct {
 func RenderSites(s Sites) (File, error) {
 	type socket struct {
 		Listen, Protocols []Value
+		Curves            *Value
 		Plain             bool
 		Clients           *SiteVerify
 	}
@@ -43,8 +45,8 @@ func RenderSites(s Sites) (File, error) {
 		case !x.Plain && len(x.Protocols) == 0:
 			return File{}, fmt.Errorf("render %s: no TLS versions on %s", SitesFile, x.Listen)
 		}
-		sockets = append(sockets, socket{vs(listen(x.Listen)), vs(x.Protocols), x.Plain, x.Clients.view()})
-		for _, v := range slices.Concat(sockets[len(sockets)-1].Listen, vs(x.Protocols)) {
+		sockets = append(sockets, socket{vs(listen(x.Listen)), vs(x.Protocols), optional(x.Curves), x.Plain, x.Clients.view()})
+		for _, v := range slices.Concat(sockets[len(sockets)-1].Listen, vs(x.Protocols), []Value{V(x.Curves)}) {
 			if err := v.check(); err != nil {
 				return File{}, fmt.Errorf("render %s: %w", SitesFile, err)
 			}

@@ -37,8 +37,8 @@ func (c Clash) Unwrap() error { return ErrSite }
 // Clashes finds the sites that nginx could not serve, or not safely, beside each
 // other: the same server name on one socket, where nginx would silently take the
 // first; one socket with and without TLS, or with two rules about client
-// certificates, TLS versions or the PROXY protocol, which are those of its
-// default server whatever a site says. The sites have passed Validate.
+// certificates, TLS versions, curves or the PROXY protocol, which are those of
+// its default server whatever a site says. The sites have passed Validate.
 func Clashes(sites []Site, node Sockets) []Clash {
 	c := clashes{names: map[[2]string]string{}, sockets: map[string]socketUse{}}
 	for _, socket := range node.TLS {
@@ -81,20 +81,22 @@ func (s Site) On(node Sockets) (tls, plain []string) {
 
 // rules are what all sites on a socket have to agree in.
 type rules struct {
-	plain, proxy       bool
-	protocols, clients string
+	plain, proxy               bool
+	protocols, curves, clients string
 }
 
 var plainRules = rules{plain: true}
 
 func rulesOf(s Site) rules {
-	protocols := slices.Sorted(slices.Values(s.TLS.Settings().Protocols))
-	r := rules{proxy: s.ProxyProtocol, protocols: strings.Join(protocols, " ")}
+	tls := s.TLS.Settings()
+	r := rules{proxy: s.ProxyProtocol, protocols: versions(tls), curves: tls.Curves}
 	if k := s.Clients; k != nil {
 		r.clients = fmt.Sprintf("%s, %s, depth %d", k.CA, k.Mode, k.Depth)
 	}
 	return r
 }
+
+func versions(s Settings) string { return strings.Join(slices.Sorted(slices.Values(s.Protocols)), " ") }
 
 type socketUse struct {
 	rules rules
@@ -121,6 +123,7 @@ func (c *clashes) use(s Site, socket string, r rules) {
 		{!r.plain && !first.rules.plain && first.rules.clients != r.clients,
 			"the rules about client certificates differ on %s: a session of one would be resumed with the other"},
 		{!r.plain && !first.rules.plain && first.rules.protocols != r.protocols, "the TLS versions differ on %s, where only those of its default server count"},
+		{!r.plain && !first.rules.plain && first.rules.curves != r.curves, "the curves differ on %s, where only those of its default server count"},
 		{!r.plain && !first.rules.plain && first.site != "" && first.rules.proxy != r.proxy, "the PROXY protocol is for one only on %s"},
 	} {
 		if d.differ {

@@ -2,6 +2,7 @@ package site
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -59,6 +60,33 @@ func TestClashesOnOwnSockets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := Clashes([]Site{one, with(t, tt.more)}, DefaultSockets())
 			if tt.want == "" && len(got) > 0 || tt.want != "" && (len(got) != 1 || !strings.Contains(got[0].What, tt.want) || got[0].A != "one" || got[0].B != "blog") {
+				t.Errorf("Clashes() = %v, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestClashesOfCurves(t *testing.T) {
+	policy := func(listen, curves string) string {
+		return fmt.Sprintf("listen = [%q]\nhttp = \"off\"\ntls {\npolicy = \"custom\"\nprotocols = [\"TLSv1.2\", \"TLSv1.3\"]\n%s\n}", listen, curves)
+	}
+	const mozilla, other = `curves = "X25519:prime256v1:secp384r1"`, `curves = "X25519"`
+	tests := map[string]struct {
+		one, two string
+		want     string // a part of the only clash; empty: none
+	}{
+		"others than the node": {"", policy("443", other), "site b clashes with the node's own sockets: the curves differ on *:443, where only those of its default server count: give"},
+		"those of the node":    {"", policy("443", mozilla), ""},
+		"none":                 {"", policy("443", ""), ""},
+		"two of their own":     {policy("8443", mozilla), policy("8443", other), "sites a and b clash: the curves differ on *:8443"},
+		"none and Mozilla's":   {policy("8443", mozilla), policy("8443", ""), ""},
+		"intermediate":         {"listen = [\"8443\"]\nhttp = \"off\"", policy("8443", other), "the curves differ on *:8443"},
+		"different sockets":    {policy("8443", mozilla), policy("9443", other), ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := Clashes([]Site{with(t, tt.one, "blog", "a"), with(t, tt.two, "blog", "b")}, DefaultSockets())
+			if tt.want == "" && len(got) > 0 || tt.want != "" && (len(got) != 1 || !strings.Contains(got[0].Error(), tt.want)) {
 				t.Errorf("Clashes() = %v, want %q", got, tt.want)
 			}
 		})

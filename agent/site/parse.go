@@ -102,7 +102,7 @@ func (r *reader) site(b *hcl.Block) {
 	}
 	r.seen[s.ID], r.ranges, r.bad = b.DefRange, map[string]hcl.Range{"": b.DefRange}, map[string]bool{}
 	r.block(b.Body, layout(&s, r.normalize), s.ID, "")
-	for _, e := range problems(s) {
+	for _, e := range append(problems(s), ineffective(s)...) {
 		if r.isBad(e.Field) {
 			continue
 		}

@@ -2,6 +2,7 @@ package site
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -75,6 +76,9 @@ func TestParseNamesThePlaceAndWhatToDo(t *testing.T) {
 		"duration":          {strings.Replace(least, "backends", "timeouts { read = 5 }\n backends", 1), []string{"f.hcl:4:21: site blog: timeouts.read: it is a number, not a string; give a duration in quotes"}},
 		"size":              {strings.Replace(least, "backends", "max_body_size = \"10mb\"\n backends", 1), []string{`max_body_size: "10mb" is not a size; give a size in quotes`}},
 		"address":           {strings.Replace(least, `service = "web"`, `addresses = ["web.test:80"]`, 1), []string{`backends.addresses: "web.test:80" is not an IP address with a port; give IP`}},
+		"curves on shared":  {custom("", `["TLSv1.2", "TLSv1.3"]`, "X25519"), []string{"f.hcl:7:2: site blog: tls.curves: a site on the node's sockets has the curves of these, X25519:prime256v1:secp384r1", "; remove it, or give the site a socket"}},
+		"one version there": {custom("", `["TLSv1.2"]`, "X25519:prime256v1:secp384r1"), []string{"f.hcl:6:2: site blog: tls.protocols: a site on the node's sockets has the versions", "or give the site a socket of its own"}},
+		"unseen curves":     {custom(`listen = ["8443"]`, `["TLSv1.3"]`, "X448:brainpoolP256r1"), []string{"f.hcl:7:2: site blog: tls.curves: \"X448:brainpoolP256r1\" has no curve", "have X25519 or prime256v1 in it"}},
 		"two mistakes":      {strings.NewReplacer(`"web"`, `1`, `["blog.test"]`, `1`).Replace(least), []string{"f.hcl:3:18", "f.hcl:4:24"}},
 		"JSON":              {`{"site":{"a":{"server_names":["a.test"],` + "\n" + `"backend":{}}}}`, []string{"f.hcl:2:1: site a: extraneous JSON object property", "backends: it has neither"}},
 		"JSON syntax":       {`{"site":`, []string{"f.hcl:1:"}},
@@ -93,6 +97,41 @@ func TestParseNamesThePlaceAndWhatToDo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// custom is a site with a policy of its own.
+func custom(more, protocols, curves string) string {
+	return strings.Replace(least, "backends", fmt.Sprintf("tls {\n policy = \"custom\"\n protocols = %s\n curves = %q\n}\n%s\nbackends", protocols, curves, more), 1)
+}
+
+// TestCustomThatItsSocketHasAnyway: what a site's socket does as well can be set.
+func TestCustomThatItsSocketHasAnyway(t *testing.T) {
+	both := `["TLSv1.3", "TLSv1.2"]`
+	for _, text := range []string{
+		custom("", both, "X25519:prime256v1:secp384r1"), strings.Replace(custom("", both, "x"), ` curves = "x"`, "", 1),
+		custom(`listen = ["8443"]`, `["TLSv1.2"]`, "X448:P-256"),
+	} {
+		if sites := parse(t, text); len(sites) != 1 {
+			t.Errorf("Parse(%s) = %v, want a site", text, sites)
+		}
+	}
+}
+
+// TestSitesOfBeforeStayReadable: a record from when a site on the node's sockets
+// could ask for curves that it never got.
+func TestSitesOfBeforeStayReadable(t *testing.T) {
+	s := parse(t, least)[0]
+	s.TLS = TLS{Policy: Custom, Protocols: []string{TLS12}, Curves: "X448"}
+	text, err := Encode(s, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := Decode(text); err != nil || !reflect.DeepEqual(got, s) {
+		t.Errorf("Decode() = %+v, %v, want %+v", got, err, s)
+	}
+	if got := Clashes([]Site{s, parse(t, strings.NewReplacer("blog", "shop").Replace(least))[0]}, DefaultSockets()); len(got) > 0 {
+		t.Errorf("Clashes() = %v, want none: the socket's curves count for both", got)
 	}
 }
 

@@ -1,5 +1,7 @@
 package site
 
+import "cmp"
+
 // Policy is a choice of TLS versions and ciphers.
 type Policy string
 
@@ -22,13 +24,14 @@ type TLS struct {
 	Protocols   []string `json:"protocols,omitempty"`
 	Ciphers     string   `json:"ciphers,omitempty"` // of TLS 1.2, as OpenSSL lists them
 	ServerOrder bool     `json:"prefer_server_ciphers,omitempty"`
-	Curves      string   `json:"curves,omitempty"` // as OpenSSL lists them
+	Curves      string   `json:"curves,omitempty"` // as OpenSSL lists them; empty: Mozilla's
 }
 
-// Settings is what a policy comes to. Empty texts are left to nginx.
+// Settings is what a policy comes to. Which protocols and curves a socket takes
+// is up to its default server, so that sites which share one have the same.
 type Settings struct {
 	Protocols   []string
-	Ciphers     string
+	Ciphers     string // empty: nginx's default
 	Curves      string
 	ServerOrder bool
 }
@@ -44,13 +47,16 @@ const (
 	mozillaCurves = "X25519:prime256v1:secp384r1"
 )
 
+// NodeSettings is what the sockets speak that sites share without naming them.
+func NodeSettings() Settings { return New("").TLS.Settings() }
+
 // Settings is what the policy comes to.
 func (t TLS) Settings() Settings {
 	switch t.Policy {
 	case Modern:
 		return Settings{Protocols: []string{TLS13}, Curves: mozillaCurves}
 	case Custom:
-		return Settings{t.Protocols, t.Ciphers, t.Curves, t.ServerOrder}
+		return Settings{t.Protocols, t.Ciphers, cmp.Or(t.Curves, mozillaCurves), t.ServerOrder}
 	case Intermediate:
 	}
 	return Settings{Protocols: []string{TLS12, TLS13}, Ciphers: mozillaCiphers, Curves: mozillaCurves}

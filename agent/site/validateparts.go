@@ -92,6 +92,35 @@ func (c *checker) customTLS(t TLS) {
 	}
 }
 
+// ineffective is what a site asks of a socket that it would not get, or with
+// which the agent could not prove the ticket keys there. Parse alone refuses it:
+// a site that is kept as it was set is served, with what its socket has.
+func ineffective(s Site) []*FieldError {
+	c := &checker{site: s.ID}
+	if s.TLS.Policy != Custom {
+		return nil
+	}
+	const hint = `, or give the site a socket of its own, such as listen = ["8443"]`
+	mine, node := s.TLS.Settings(), NodeSettings()
+	if !slices.ContainsFunc(strings.Split(mine.Curves, ":"), func(name string) bool { return slices.Contains(provable, strings.ToLower(name)) }) {
+		c.add("tls.curves", "have X25519 or prime256v1 in it", "%.80q has no curve with which tlsfleet could look at what is served", mine.Curves)
+	}
+	if len(s.Listen) > 0 {
+		return c.list
+	}
+	if mine.Curves != node.Curves {
+		c.add("tls.curves", "remove it"+hint, "a site on the node's sockets has the curves of these, %s: which ones a socket takes is up to its default server", node.Curves)
+	}
+	if slices.Contains(mine.Protocols, TLS12) && versions(mine) != versions(node) {
+		c.add("tls.protocols", `give ["TLSv1.2", "TLSv1.3"]`+hint, "a site on the node's sockets has the versions of these: which ones a socket speaks is up to its default server")
+	}
+	return c.list
+}
+
+// provable are the curves that the handshakes of the agent offer in every
+// version of TLS, as OpenSSL names them, in lower case.
+var provable = []string{"x25519", "prime256v1", "secp256r1", "p-256", "secp384r1", "p-384", "secp521r1", "p-521"}
+
 func (c *checker) hsts(s Site) {
 	h := s.HSTS
 	if h == nil {
