@@ -15,7 +15,7 @@ import (
 // Answer is what a server says to a GET of /.
 type Answer struct {
 	Status int
-	Own    bool // an error of nginx's own, not passed on from a backend
+	Own    bool // an error of nginx's own: 502 or 504, which a backend may have answered too, or with its page
 }
 
 // mostBody is how much of an answer is read.
