@@ -139,12 +139,28 @@ func TestBadSiteIsLeftOut(t *testing.T) {
 	f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "X-Extra: again")
 	n.AwaitNoProblem(t)
 
-	for _, text := range []string{"{{.NoSuchField}}", "server {", "{{range .Names}}", "server { no_such_directive; }"} {
-		f.put(t, "templates", "site.conf", text)
-		WantProblem(t, n.AwaitProblem(t, "site-template"), fleet.Alarm, "site")
+	own := filepath.Join(n.Nginx.Dir, "templates", "site.conf")
+	embedded, err := os.ReadFile(filepath.Join("..", "templates", "nginx", "site", "site.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(directive string) string {
+		return strings.Replace(string(embedded), "\nserver {\n", "\nserver {\n    "+directive+"\n", 1)
+	}
+	for _, tt := range []struct {
+		text string
+		want []string
+	}{
+		{"\n{{.NoSuchField}}", []string{own + ":2:2"}},
+		{"\nserver {", []string{own, ".conf:2"}},
+		{with("no_such_directive on;"), []string{own, `"no_such_directive"`, ".conf:"}},
+		{with("add_header X-Own $no_such_variable;"), []string{own, `"no_such_variable"`}},
+	} {
+		f.put(t, "templates", "site.conf", tt.text)
+		WantProblem(t, n.AwaitProblem(t, "site-template"), fleet.Alarm, tt.want...)
 		f.AwaitAnswer(t, ca, "shop.test", f.Nodes, "X-Extra: again")
 		f.CLI(t, "rotate-ticket").Want(t, 0)
-		if err := os.Remove(filepath.Join(n.Nginx.Dir, "templates", "site.conf")); err != nil {
+		if err := os.Remove(own); err != nil {
 			t.Fatal(err)
 		}
 		n.AwaitNoProblem(t)
@@ -153,7 +169,7 @@ func TestBadSiteIsLeftOut(t *testing.T) {
 
 	n.Agent.Stop(t)
 	f.SetSites(t, siteTo("late", "late.test", b, "")+siteTo("blog", "blog.test", a, ""))
-	_, err := f.Consul.Client(t).KV().Put(&api.KVPair{Key: "tlsfleet/" + f.Name + "/sites/late", Value: []byte("not a record; } http { ")}, nil)
+	_, err = f.Consul.Client(t).KV().Put(&api.KVPair{Key: "tlsfleet/" + f.Name + "/sites/late", Value: []byte("not a record; } http { ")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

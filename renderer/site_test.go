@@ -97,27 +97,44 @@ func TestRedirectsToThePortOfTheSite(t *testing.T) {
 }
 
 // TestOwnTemplateHasToSayWhatTheSiteSays: an operator's template may say more,
-// and nothing else of what decides about other sites.
+// and nothing else of what decides about other sites and about who is let in.
 func TestOwnTemplateHasToSayWhatTheSiteSays(t *testing.T) {
-	const upstream = `{{template "site-upstream" .}} server { {{range .Listen}}listen{{range .}} {{.}}{{end}};{{end}} {{range .Plain}}listen{{range .}} {{.}}{{end}};{{end}} `
-	tests := map[string]struct {
-		text string
-		ok   bool
-	}{
-		"all":              {upstream + "{{range .Names}}server_name {{.}};{{end}} gzip on; }", true},
-		"a name less":      {upstream + "server_name {{index .Names 0}}; }", false},
-		"another name":     {upstream + "{{range .Names}}server_name {{.}};{{end}} server_name b.test; }", false},
-		"no upstream":      {"server { {{range .Listen}}listen{{range .}} {{.}}{{end}};{{end}} {{range .Names}}server_name {{.}};{{end}} listen 80; }", false},
-		"another socket":   {upstream + "{{range .Names}}server_name {{.}};{{end}} listen 8443; }", false},
-		"block left open":  {upstream + "{{range .Names}}server_name {{.}};{{end}}", false},
-		"value as a block": {upstream + "{{range .Names}}server_name {{.}};{{end}} if (1) { {{.ID}} } }", false},
-		"by its length":    {upstream + `{{range .Names}}server_name {{.}};{{end}} {{if gt (len (print .ID)) 5}}gzip on;{{end}} }`, false},
+	closed := strings.Replace(blog, "backends", "listen = [\"8443\"]\n client_certificates {\n ca = \"ca.pem\"\n }\n backends", 1)
+	const (
+		upstream = `{{template "site-upstream" .}}` + "\n"
+		listen   = `server { {{range .Listen}}listen{{range .}} {{.}}{{end}};{{end}} {{range .Plain}}listen{{range .}} {{.}}{{end}};{{end}}` + "\n"
+		names    = `{{range .Names}}server_name {{.}};{{end}}` + "\n"
+		versions = `ssl_protocols{{range .Protocols}} {{.}}{{end}};` + "\n"
+		ask      = "ssl_verify_client on;\n"
+		by       = "ssl_client_certificate {{.Clients.CA}};\n"
+		all      = upstream + listen + names + `{{template "site-tls" .}}`
+	)
+	tests := map[string]struct{ site, text, want string }{
+		"all":                 {blog, all + "gzip on; }", ""},
+		"a name less":         {blog, upstream + listen + versions + "server_name {{index .Names 0}}; }", "its server names are"},
+		"another name":        {blog, "server { server_name b.test; }" + all + "}", "line 1: its server names are"},
+		"no upstream":         {blog, listen + names + versions + "}", "its servers of the upstream are [], want"},
+		"another socket":      {blog, "server { listen 8443; }" + all + "}", "line 1: its sockets are"},
+		"block left open":     {blog, all, "40-site-blog.conf:"},
+		"value as a block":    {blog, all + "if (1) { {{.ID}} } }", "is blog with 0 arguments, want"},
+		"by its length":       {blog, all + "{{if gt (len (print .ID)) 5}}gzip on;{{end}} }", "directives, want"},
+		"no weights":          {blog, "upstream x { {{range .Backends}}server {{.Address}} max_fails=2;{{end}} }" + listen + names + versions + "}", `want ["192.0.2.1:80 weight=2" "192.0.2.2:80"]`},
+		"no TLS":              {blog, upstream + listen + names + "}", `the server has ssl_protocols [], want ["TLSv1.2" "TLSv1.3"]`},
+		"a version less":      {blog, upstream + listen + names + "ssl_protocols TLSv1.2; }", `ssl_protocols ["TLSv1.2"], want`},
+		"a version more":      {blog, all + "ssl_protocols TLSv1; }", `ssl_protocols ["TLSv1" "TLSv1.2" "TLSv1.3"], want`},
+		"TLS of one server":   {blog, all + "}\nserver { {{range .Listen}}listen{{range .}} {{.}}{{end}};{{end}} server_name blog.test; }", "the server has ssl_protocols []"},
+		"client certificates": {closed, all + "}", ""},
+		"clients of its own":  {blog, all + ask + "ssl_client_certificate /ca.pem; }", ""},
+		"clients not asked":   {closed, upstream + listen + names + versions + by + "}", `ssl_verify_client [], want ["on"]`},
+		"clients may be none": {closed, upstream + listen + names + versions + by + "ssl_verify_client optional; }", `ssl_verify_client ["optional"], want ["on"]`},
+		"no CA":               {closed, upstream + listen + names + versions + ask + "}", "ssl_client_certificate [], want"},
+		"another CA":          {closed, upstream + listen + names + versions + ask + "ssl_client_certificate /ca.pem; }", `ssl_client_certificate ["/ca.pem"], want`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := RenderSite(siteFrame(t, tt.text), sitesOf(t, blog)[0], twoBackends)
-			if (err == nil) != tt.ok {
-				t.Errorf("RenderSite() = %s, %v, want allowed: %t", got.Text, err, tt.ok)
+			got, err := RenderSite(siteFrame(t, tt.text), sitesOf(t, tt.site)[0], twoBackends)
+			if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, errSiteText) || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("RenderSite() = %s, %v, want %q", got.Text, err, tt.want)
 			}
 		})
 	}

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/site"
 )
 
 // suspect is a site that a release may be refused for.
@@ -42,6 +44,9 @@ func (r *Renderer) findSite(ctx context.Context, c *change, rel Release, refused
 	if len(suspects) == 0 || len(r.blamed(refused.text, c.began)) > 0 {
 		return false, nil
 	}
+	if c.m.Sites.Kept != "" { // what is tried has to be of the same text
+		rel.Sites = Sites{Keep: true}
+	}
 	b, err := r.build(ctx)
 	if err != nil {
 		r.cfg.Log.Debug("nginx does not tell its version", "err", err)
@@ -64,8 +69,47 @@ func (r *Renderer) findSite(ctx context.Context, c *change, rel Release, refused
 		}
 	}
 	guilty := suspects[low]
-	r.refused[guilty.id] = newRefused(guilty.text, refused.text, guilty.own)
+	own, err := r.byItsText(ctx, c, rel, b.version, guilty)
+	if err != nil {
+		return false, err
+	}
+	r.refused[guilty.id] = newRefused(guilty.text, refused.text, own)
 	return true, nil
+}
+
+// byItsText reports whether the text of a site is to blame and not what it
+// includes: that is nothing, or nginx takes the site with the same files of the
+// operator in the text that the template before has made of it.
+func (r *Renderer) byItsText(ctx context.Context, c *change, rel Release, version string, guilty suspect) (bool, error) {
+	if guilty.own || c.m.Sites.Template == r.madeSites().Template {
+		return guilty.own, nil
+	}
+	_, files, err := r.keptSites("")
+	if err != nil {
+		return false, err
+	}
+	found, before := false, []string{}
+	var others []suspect
+	for _, f := range files {
+		id, ok := siteOf(f.Name)
+		switch {
+		case id == guilty.id:
+			found, before = true, includedBy(f.Text)
+		case ok:
+			others = append(others, suspect{id: id, text: siteText(f.Text)})
+		}
+	}
+	i := slices.IndexFunc(rel.Sites.List, func(s site.Site) bool { return s.ID == guilty.id })
+	if !found || i < 0 {
+		return false, nil
+	}
+	for _, path := range SiteFiles(rel.Sites.SnippetsDir, rel.Sites.List[i]) {
+		if !slices.Contains(before, path) {
+			return false, nil
+		}
+	}
+	rel.Sites = Sites{Keep: true}
+	return r.takesSites(ctx, rel, c.in, version, others)
 }
 
 // takesSites reports whether nginx takes a release without some of its sites,

@@ -45,13 +45,14 @@ type refusals map[string]refusedSite
 
 // ofTemplate says why an operator's template is to blame that nginx has not
 // accepted before, if there is a release to keep instead; "" if it is not.
-func (f refusals) ofTemplate(template fleet.Hash, active SitesMade) string {
+func (f refusals) ofTemplate(own SiteSource, active SitesMade) string {
+	template := own.hash()
 	if len(active.Files) == 0 || active.Template == template || template == templates.EmbeddedSiteHash() {
 		return ""
 	}
 	for _, id := range slices.Sorted(maps.Keys(f)) {
 		if f[id].own {
-			return fmt.Sprintf("nginx refuses what the template makes of site %s: %s", id, f[id].why)
+			return fmt.Sprintf("use template %s: nginx refuses what it makes of site %s: %s", own.File, id, f[id].why)
 		}
 	}
 	return ""

@@ -182,7 +182,7 @@ func (r *Renderer) makeSites(rel Release, in Inspection, version string) (SitesM
 		return keep(err.Error())
 	}
 	files, refused := r.withoutRefused(files)
-	if why := refused.ofTemplate(made.Template, r.madeSites()); why != "" {
+	if why := refused.ofTemplate(rel.Sites.Template, r.madeSites()); why != "" {
 		return keep(why)
 	}
 	for id, was := range refused {
@@ -234,7 +234,10 @@ func (r *Renderer) renderSites(frame SiteFrame, rel Release) (siteFiles, map[str
 	files, bad := RenderSites(frame, list, rel.Sites.backends)
 	for id, err := range bad {
 		// Values are quoted, so that only an operator's template makes another text of them.
-		if isTemplate(err) || rel.Sites.Template.Text != nil && errors.Is(err, errSiteText) {
+		if rel.Sites.Template.Text != nil && errors.Is(err, errSiteText) {
+			return nil, nil, fmt.Errorf("use template %s: %w", rel.Sites.Template.File, err)
+		}
+		if isTemplate(err) {
 			return nil, nil, err
 		}
 		left[id] = err.Error()

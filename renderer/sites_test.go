@@ -128,42 +128,6 @@ func TestSitesAndKeysGoBackTogether(t *testing.T) {
 	g.wantKeyFiles(t, first.Ring)
 }
 
-// TestTemplateKeepsSites: whatever an operator's template has wrong, the sites
-// stay, and a new ring is applied all the same.
-func TestTemplateKeepsSites(t *testing.T) {
-	g, release := sitesRig(t)
-	g.nginx.Start(t)
-	g.mustProve(t, release(hclSite("a", "a.test", "")))
-	want := read(t, filepath.Join(g.cfg.currentDir(), templates.SiteFile("a")))
-	for name, text := range map[string]string{
-		"a missing field":     "{{.NoSuchField}}",
-		"no end":              "{{range .Names}}",
-		"no end of a loop":    `{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`,
-		"not a configuration": "server {",
-		"refused by nginx":    "server { no_such_directive on; }",
-		"other names":         "server { listen 127.0.0.1:1 ssl; server_name evil.test; }",
-		"of a later tlsfleet": "",
-	} {
-		t.Run(name, func(t *testing.T) {
-			rel := release(hclSite("a", "a.test", ""))
-			rel.Sites.Template = SiteSource{File: "/t/site.conf", Text: []byte(text)}
-			if text == "" {
-				rel.Sites.Template.Err = os.ErrPermission
-			}
-			if o := g.apply(t, rel); o.Reload.Result != fleet.ReloadOK {
-				t.Fatalf("Apply() = %+v, want ok", o)
-			}
-			made := g.active(t).Sites
-			if !strings.Contains(made.Kept, "site") || made.Served != 1 {
-				t.Errorf("sites = %+v, want those before and why", made)
-			}
-			if got := read(t, filepath.Join(g.cfg.currentDir(), templates.SiteFile("a"))); got != want {
-				t.Errorf("site = %s, want %s", got, want)
-			}
-		})
-	}
-}
-
 // TestManyBackendsOfASite: as many as are taken of a service make one release.
 func TestManyBackendsOfASite(t *testing.T) {
 	g, release := sitesRig(t)
