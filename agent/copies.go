@@ -132,6 +132,10 @@ func (c *Copies) archive(name string) (archive.Archive, error) {
 	return nil, fmt.Errorf("%w: %q", ErrNoArchive, name)
 }
 
+// ErrSitesLeft means that all of a copy is back but the sites, which the token may
+// not write.
+var ErrSitesLeft = errors.New("all but the sites is back")
+
 // FleetCopy is a copy that has been checked as a whole, ready to be put back.
 type FleetCopy struct {
 	Info   CopyInfo
@@ -173,7 +177,7 @@ func (f *FleetCopy) CheckVacant(ctx context.Context) error {
 }
 
 // Restore puts the copy back, in place of what is in Consul, and tells the
-// leader, by whom, to read it.
+// leader, by whom, to read it. ErrSitesLeft if the token may not write sites.
 func (f *FleetCopy) Restore(ctx context.Context, by string, progress func(done, total int)) (store.Restored, error) {
 	st := f.copies.store
 	if err := st.CheckMeta(ctx); err != nil && !errors.Is(err, store.ErrMissing) && !errors.Is(err, store.ErrRecord) {
@@ -190,7 +194,7 @@ func (f *FleetCopy) Restore(ctx context.Context, by string, progress func(done, 
 	}
 	// Last, because a token that may lead need not be one that may write sites.
 	if done.Sites, err = st.RestoreSites(ctx, f.copied); errors.Is(err, store.ErrDenied) {
-		err = fmt.Errorf("all but the sites is back: %w", err)
+		err = fmt.Errorf("%w: %w", ErrSitesLeft, err)
 	}
 	return done, err
 }

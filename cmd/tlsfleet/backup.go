@@ -137,6 +137,9 @@ func restoreFleet(c *cli.Context) error {
 	writing := newCounter(c.App.ErrWriter, "wrote %d of %d records")
 	done, err := copied.Restore(c.Context, operator(), writing.show)
 	writing.end()
+	if errors.Is(err, agent.ErrSitesLeft) {
+		return hinted{err, fmt.Sprintf("let the token do key_prefix \"tlsfleet/%s/sites/\" { policy = \"write\" } as well, and run this again with --force", copied.Info.Fleet)}
+	}
 	if err != nil {
 		return explainCopy(err)
 	}

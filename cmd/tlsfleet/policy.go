@@ -32,7 +32,7 @@ func policyCommand() *cli.Command {
 			role("leader", "for the agent of a node that may lead",
 				"What one node's agent needs that also rotates the keys and obtains certificates: the fleet's records\nand the ACME account. It ends no sessions but those of its own Consul node.", node()...),
 			role("operator", "for the command line",
-				"What rotate-ticket, cert, domain, ticket and status need: no ACME account, no sessions, no events."),
+				"What rotate-ticket, cert, domain, site, keyring, node, ticket and status need: no ACME account, no sessions,\nno events. backup and restore-fleet need what a node that may lead does."),
 		},
 	}
 }
