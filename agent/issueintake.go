@@ -14,22 +14,34 @@ import (
 // intake carries out what operators have asked for, and takes it off the queue.
 // Doing a request twice, because its deletion was lost, does nothing more.
 func (t *term) intake(ctx context.Context, queue []store.QueuedRequest) error {
+	if again := rereads(queue); len(again) > 0 {
+		// Before all others: what this term would write takes the place of what was put back.
+		if err := t.store.DropRequests(ctx, again, t.session); err != nil {
+			return err
+		}
+		return errReread
+	}
 	var done []string
-	var again error
 	for _, q := range queue {
 		if q.Err != nil {
 			t.log.Error("request refused", "id", q.ID, "err", q.Err)
-		} else if q.Request.Do == issuance.Reread {
-			again = errReread
 		} else if err := t.carryOut(ctx, q.Request); err != nil {
 			return err
 		}
 		done = append(done, q.ID)
 	}
-	if err := t.store.DropRequests(ctx, done, t.session); err != nil {
-		return err
+	return t.store.DropRequests(ctx, done, t.session)
+}
+
+// rereads are the IDs of the requests to read everything again.
+func rereads(queue []store.QueuedRequest) []string {
+	var ids []string
+	for _, q := range queue {
+		if q.Err == nil && q.Request.Do == issuance.Reread {
+			ids = append(ids, q.ID)
+		}
 	}
-	return again
+	return ids
 }
 
 // errReread means that account and journal are others than those that were read.
