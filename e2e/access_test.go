@@ -33,12 +33,32 @@ func newClosed(t *testing.T, nodes int) closed {
 	return g
 }
 
+// fleet is two nodes that may lead, one that only follows, and an operator, each
+// with the token that `tlsfleet policy` is for, as it is printed for nodes with
+// these options.
+func (g closed) fleet(t *testing.T, o FleetOptions, options ...string) *acmeFleet {
+	t.Helper()
+	o.Name, o.Consul, o.Env = testkit.FleetName(t), g.server, []string{"CONSUL_HTTP_TOKEN="}
+	roles := []string{"leader", "leader", "agent"}
+	o.Node = func(i int) Settings {
+		tls := g.members[i].TLS
+		return Settings{
+			"consul.address": g.members[i].URL(), "consul.token_file": g.token(t, roles[i], o.Name, g.members[i].Node, options...),
+			"consul.ca_file": tls.CA, "consul.cert_file": tls.Cert, "consul.key_file": tls.Key,
+			"leader.eligible": roles[i] == "leader",
+		}
+	}
+	// What else it needs to know of Consul is in the environment: CONSUL_CACERT and so on.
+	o.Operator = with(Settings{"consul.token_file": g.token(t, "operator", o.Name, ""), "certificates.mode": "files"}, o.Operator)
+	return newACMEFleet(t, o)
+}
+
 // token makes a token with what `tlsfleet policy` prints, as its comment says to
 // do it, and returns the file that holds it.
-func (g closed) token(t *testing.T, role, fleet, node string) string {
+func (g closed) token(t *testing.T, role, fleet, node string, options ...string) string {
 	t.Helper()
 	rules := filepath.Join(g.dir, role+node+".hcl")
-	args := []string{binary(t), "policy", role, "--fleet", fleet}
+	args := append([]string{binary(t), "policy", role, "--fleet", fleet}, options...)
 	if node != "" {
 		args = append(args, "--node", node)
 	}
@@ -81,25 +101,26 @@ func (g closed) blocked(t *testing.T) []string {
 	return lines
 }
 
-// TestFleetUnderLeastPrivilege has two nodes that may lead, one that only
-// follows, and an operator, each with the token that `tlsfleet policy` is for, and
-// does with them what a fleet does. Nothing may be denied.
+// wantNoneDenied fails the test if Consul or an agent tells of a call that was
+// denied.
+func (g closed) wantNoneDenied(t *testing.T, f *Fleet) {
+	t.Helper()
+	for _, n := range f.Nodes {
+		if log := n.Agent.Log(); strings.Contains(log, "does not allow") || strings.Contains(log, "code: 403") {
+			t.Errorf("agent of %s was denied something:\n%s", n.Name, log)
+		}
+	}
+	if lines := g.blocked(t); len(lines) > 0 {
+		t.Errorf("Consul has denied:\n%s", strings.Join(lines, "\n"))
+	}
+}
+
+// TestFleetUnderLeastPrivilege does with a fleet under access control what is done
+// every day. Nothing may be denied.
 func TestFleetUnderLeastPrivilege(t *testing.T) {
 	t.Parallel()
 	g := newClosed(t, 3)
-	o := FleetOptions{Name: testkit.FleetName(t), Consul: g.server, Env: []string{"CONSUL_HTTP_TOKEN="}}
-	roles := []string{"leader", "leader", "agent"}
-	o.Node = func(i int) Settings {
-		tls := g.members[i].TLS
-		return Settings{
-			"consul.address": g.members[i].URL(), "consul.token_file": g.token(t, roles[i], o.Name, g.members[i].Node),
-			"consul.ca_file": tls.CA, "consul.cert_file": tls.Cert, "consul.key_file": tls.Key,
-			"leader.eligible": roles[i] == "leader",
-		}
-	}
-	// What else it needs to know of Consul is in the environment: CONSUL_CACERT and so on.
-	o.Operator = Settings{"consul.token_file": g.token(t, "operator", o.Name, ""), "certificates.mode": "files"}
-	a := newACMEFleet(t, o)
+	a := g.fleet(t, FleetOptions{})
 
 	tickets := a.Nodes[0].TakeTickets(t)
 	a.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
@@ -133,13 +154,8 @@ func TestFleetUnderLeastPrivilege(t *testing.T) {
 	WantResumed(t, true, "after the next leader's rotation", tickets, a.Nodes...)
 	for _, n := range a.Nodes {
 		n.AwaitNoProblem(t)
-		if log := n.Agent.Log(); strings.Contains(log, "does not allow") || strings.Contains(log, "code: 403") {
-			t.Errorf("agent of %s was denied something:\n%s", n.Name, log)
-		}
 	}
-	if lines := g.blocked(t); len(lines) > 0 {
-		t.Errorf("Consul has denied:\n%s", strings.Join(lines, "\n"))
-	}
+	g.wantNoneDenied(t, a.Fleet)
 	if r := a.Nodes[2].CLI(t, "rotate-ticket"); r.Code != 1 {
 		t.Errorf("rotate-ticket with the token of a node that only follows: %s, want exit code 1", r)
 	}
