@@ -50,7 +50,7 @@ func (d dashboard) frame() web.Fleet {
 // alone is this node by itself.
 func (d dashboard) alone(denied error) web.Fleet {
 	f, r := d.frame(), d.view.Report()
-	f.Limited = "this node's Consul token may not read what other nodes report (see the role leader in docs/operations.md, Access): " + denied.Error()
+	f.Limited = "this node's Consul token may not read who leads and what waits (see the role leader in docs/operations.md, Access): " + denied.Error()
 	f.Inventory, f.Names = r.Inventory, r.Names
 	proved := false
 	if ring, _ := d.view.own(); ring != nil {

@@ -45,7 +45,7 @@ func (g closed) fleet(t *testing.T, o FleetOptions, options ...string) *acmeFlee
 		return Settings{
 			"consul.address": g.members[i].URL(), "consul.token_file": g.token(t, roles[i], o.Name, g.members[i].Node, options...),
 			"consul.ca_file": tls.CA, "consul.cert_file": tls.Cert, "consul.key_file": tls.Key,
-			"leader.eligible": roles[i] == "leader",
+			"leader.eligible": roles[i] == "leader", "ticket.resume_every": "1s",
 		}
 	}
 	// What else it needs to know of Consul is in the environment: CONSUL_CACERT and so on.
@@ -155,6 +155,13 @@ func TestFleetUnderLeastPrivilege(t *testing.T) {
 	for _, n := range a.Nodes {
 		n.AwaitNoProblem(t)
 	}
+	testkit.Eventually(t, settle, "a ticket of the node that only follows at another node", func() error {
+		r, err := a.Nodes[2].Report(t)
+		if err == nil && r.Resumption.Resumed == 0 {
+			err = fmt.Errorf("it reports %+v", r.Resumption)
+		}
+		return err
+	})
 	g.wantNoneDenied(t, a.Fleet)
 	if r := a.Nodes[2].CLI(t, "rotate-ticket"); r.Code != 1 {
 		t.Errorf("rotate-ticket with the token of a node that only follows: %s, want exit code 1", r)

@@ -108,19 +108,17 @@ func (h Holder) following() []Right {
 		h.keys(challengesPath, "read"),
 		h.keys(sitesPath, "read"),
 		h.keys(wavesPath, "read"),
-		{"node", cmp.Or(h.ConsulNode, h.Node), false, "read"},
+		h.keys(reportsPath, "read"), // whom to offer tickets to, and where
+		{"node", "", true, "read"},
 	}
 }
 
-// backends is what an agent needs to see the instances of services, each of
-// which Consul hides from who may not read its node.
+// backends is what an agent needs to see the instances of services, beside the
+// right to read nodes: Consul hides each from who may not read its node.
 func (h Holder) backends() []Right {
 	var rights []Right
 	for _, name := range h.Services {
 		rights = append(rights, Right{"service", name, false, "read"})
-	}
-	if h.Role == RoleAgent && len(rights) > 0 {
-		rights = append(rights, Right{"node", "", true, "read"})
 	}
 	return rights
 }

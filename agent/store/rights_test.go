@@ -145,7 +145,8 @@ func TestRightsOfRoles(t *testing.T) {
 		"write the own report":            {write("nodes/one"), []store.Role{a, l}},
 		"write another report":            {write("nodes/two"), nil},
 		"write a report by prefix":        {write("nodes/one2"), nil},
-		"read all reports":                {list("nodes/"), []store.Role{l, o}},
+		"read another report":             {get("nodes/two"), []store.Role{a, l, o}},
+		"read all reports":                {list("nodes/"), []store.Role{a, l, o}},
 		"read the account":                {get("acme/account"), []store.Role{l}},
 		"write the account":               {write("acme/account"), []store.Role{l}},
 		"list the account":                {list("acme/account"), []store.Role{l}},
@@ -228,9 +229,9 @@ func TestRightsOfRoles(t *testing.T) {
 			_, err := cl.KV().Put(&api.KVPair{Key: "tlsfleet/g/tickets/ring"}, nil)
 			return err
 		}, nil},
-		"see all nodes":         {health(c.server.Node), []store.Role{l, o}},
+		"see all nodes":         {health(c.server.Node), []store.Role{a, l, o}},
 		"see its own node":      {health("one"), []store.Role{a, l, o}},
-		"see the fleet's nodes": {members, []store.Role{l, o}},
+		"see the fleet's nodes": {members, []store.Role{a, l, o}},
 		"wipe the fleet":        {func(cl *api.Client) error { _, err := cl.KV().DeleteTree(key(""), nil); return err }, nil},
 		"wipe the reports":      {func(cl *api.Client) error { _, err := cl.KV().DeleteTree(key("nodes/"), nil); return err }, nil},
 		"remove another report": {remove1("nodes/two"), nil},
