@@ -87,7 +87,8 @@ func TestFleetOutlivesConsul(t *testing.T) {
 			t.Errorf("%s: the CA has made %d orders, want %d as before", how, got, orders)
 		}
 		again := a.CLI(t, append([]string{"restore-fleet", "--yes"}, source...)...).Want(t, 1)
-		if !strings.Contains(again.Stderr, "newer") {
+		// An archive may have the restored fleet by now, which is as new.
+		if !strings.Contains(again.Stderr, "newer") && (len(source) == 1 || !strings.Contains(again.Stderr, "is not empty")) {
 			t.Errorf("%s: restore into the newer fleet: %s, want it refused", how, again)
 		}
 	}
