@@ -278,8 +278,13 @@ func TestStreamTellsFromTheFirstMomentOn(t *testing.T) {
 		f.Ring.Epoch++
 		s.fleet.Store(&f)
 		for _, want := range []string{kindLook, kindRing} {
-			if e := <-ch; e.Kind != want {
-				t.Errorf("event = %+v, want %s", e, want)
+			select {
+			case e := <-ch:
+				if e.Kind != want {
+					t.Errorf("event = %+v, want %s", e, want)
+				}
+			case <-time.After(time.Minute):
+				t.Errorf("no event in a minute, want %s", want)
 			}
 		}
 		p.streams.leave(ch)
