@@ -199,10 +199,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	add := func(name string, part func(ctx context.Context) error) {
 		partCtx, cancel := context.WithCancel(ctx)
 		g.Add(func() error {
-			if err := part(partCtx); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+			err := part(partCtx)
+			if err == nil || partCtx.Err() != nil && errors.Is(err, partCtx.Err()) {
+				return nil // that it was told to end is no reason for the agent to
 			}
-			return nil
+			return fmt.Errorf("%s: %w", name, err)
 		}, func(error) { cancel() })
 	}
 	add("follow the ring", a.follower.Run)

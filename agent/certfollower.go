@@ -86,8 +86,9 @@ func (f *certFollower) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	if err := f.load(ctx); err != nil {
-		return err
+	f.load()
+	if ctx.Err() != nil {
+		return nil
 	}
 	f.loaded()
 	f.issuers.addAll()

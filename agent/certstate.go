@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -21,7 +20,7 @@ func shardCopy(n int) string { return strconv.Itoa(n) }
 
 // load reads the node's own copies and what is served. A copy that cannot be
 // opened is fetched again.
-func (f *certFollower) load(ctx context.Context) error {
+func (f *certFollower) load() {
 	f.todo = map[string]fleet.Hash{}
 	f.doubts, f.spared, f.lost = map[string]string{}, map[string]fleet.Hash{}, map[int][]string{}
 	copies, err := f.renderer.Inventory()
@@ -70,7 +69,6 @@ func (f *certFollower) load(ctx context.Context) error {
 	f.collected = time.Now()
 	f.waste, f.littered = f.collected.Add(f.keep), true
 	f.log.Debug("inventory loaded", "epoch", f.head.Epoch, "names", f.served.count(), "waiting", len(f.todo))
-	return ctx.Err()
 }
 
 // settle notes what is served now and drops from todo what is done. After an

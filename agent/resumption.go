@@ -61,12 +61,25 @@ func (p *resumption) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		p.looked(err)
 		if err != nil {
 			p.log.Debug("no ticket offered to another node", "err", err)
 			continue
 		}
 		p.offer(ctx, peer, from, to)
 	}
+}
+
+// looked tells of a token with which no other node can be seen: nothing is
+// measured then, and nothing else would show it.
+func (p *resumption) looked(err error) {
+	if !errors.Is(err, store.ErrDenied) {
+		p.problems.replace("resumption-peers")
+		return
+	}
+	p.problems.replace("resumption-peers", fleet.Problem{Code: "resumption-denied", Severity: fleet.Warning,
+		Message: "no session ticket is offered to another node: " + err.Error(),
+		Hint:    "apply what `tlsfleet policy agent` prints to this node's token"})
 }
 
 // errNoPeer means that there is nothing to offer, or nobody to offer it to.

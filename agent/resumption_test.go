@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/store"
 )
 
 func TestReachFindsAnotherNodesSocket(t *testing.T) {
@@ -60,5 +62,17 @@ func TestPairTakesSocketsThatBothHave(t *testing.T) {
 				t.Errorf("pair() = %+v and %+v, want the other node's address with this node's name and PROXY header", from, to)
 			}
 		})
+	}
+}
+
+func TestTokenThatSeesNoOtherNodeIsAProblem(t *testing.T) {
+	p := &resumption{problems: newProblems(func() {})}
+	p.looked(fmt.Errorf("read nodes/b: %w", store.ErrDenied))
+	if got := p.problems.list(); len(got) != 1 || got[0].Code != "resumption-denied" || got[0].Severity != fleet.Warning {
+		t.Errorf("problems = %+v, want the warning resumption-denied", got)
+	}
+	p.looked(errNoPeer)
+	if got := p.problems.list(); len(got) > 0 {
+		t.Errorf("problems once it is allowed = %+v, want none", got)
 	}
 }

@@ -19,9 +19,8 @@ func TestTrialAwaitsCertificatesOnly(t *testing.T) {
 	}
 	late := fmt.Errorf("render site: late.test: %w", renderer.ErrNoCertificate).Error()
 	f.clash = map[string]string{"clash": "clash.test is another's"}
-	f.view.active.Sites.Left = map[string]string{
-		"clash": late, "late": late, "snippet": "use snippet: stat " + renderer.ErrNoCertificate.Error() + ".conf: no such file or directory",
-	}
+	f.view.active.Sites.Left = map[string]string{"clash": late, "late": late, "snippet": "use snippet gzip.conf: no such file or directory"}
+	f.view.active.Sites.Awaiting = []string{"clash", "late"}
 	got := f.trial(d)
 	if got.bad != "clash snippet" || got.failed == "" || len(got.sites) != 1 || got.sites[0].id != "right" {
 		t.Errorf("trial() = %+v, want clash and snippet bad, right to be seen, late awaited", got)

@@ -35,8 +35,8 @@ func (g closed) widened(t *testing.T, name, rules string) string {
 	return file
 }
 
-// sendAway does what comes before a node is revoked: it stops, its token ends, and
-// Consul forgets its service.
+// sendAway does what comes before a node is revoked: it stops, Consul
+// forgets its service, and its token ends.
 func (g closed) sendAway(t *testing.T, n *Node, i int, token string) {
 	t.Helper()
 	n.Agent.Stop(t)
@@ -44,10 +44,10 @@ func (g closed) sendAway(t *testing.T, n *Node, i int, token string) {
 	acl := g.server.Client(t).ACL()
 	own, _, err := acl.TokenReadSelf(&api.QueryOptions{Token: readToken(t, g, token)})
 	if err == nil {
-		_, err = acl.TokenDelete(own.AccessorID, nil)
+		err = g.members[i].Client(t).Agent().ServiceDeregister(n.ServiceID())
 	}
 	if err == nil {
-		err = g.members[i].Client(t).Agent().ServiceDeregister(n.ServiceID())
+		_, err = acl.TokenDelete(own.AccessorID, nil)
 	}
 	if err != nil {
 		t.Fatal(err)

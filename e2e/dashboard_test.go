@@ -125,10 +125,11 @@ func wantNoSideways(ctx context.Context, t *testing.T) {
 	}
 }
 
-// TestDashboardOpensAtOnce has 50 nodes and 10,000 names; its figure is for
-// make bench-dashboard: from the request of a browser that runs and has nothing
-// of the dashboard in its caches to the frame that shows all. A machine that
-// does other things is given time.
+// TestDashboardOpensAtOnce has 50 nodes and 10,000 names; its figures are for
+// make bench-dashboard: from the request of a browser that has nothing of the
+// dashboard in its caches to the frame that shows all that the window has room
+// for; fresh_ms is for a browser that has just started, the others for one that
+// has shown an empty page. A machine that does other things is given time.
 func TestDashboardOpensAtOnce(t *testing.T) {
 	addrs := map[int]string{}
 	f := NewFleet(t, FleetOptions{Nodes: 1, Node: withHTTP(t, addrs)})
@@ -152,22 +153,42 @@ func TestDashboardOpensAtOnce(t *testing.T) {
 	})
 	nothing := httptest.NewServer(http.NotFoundHandler())
 	defer nothing.Close()
-	var first []float64
+	var fresh, first []float64
 	for range 3 {
+		fresh = append(fresh, firstView(t, addrs[0]))
+		first = append(first, firstView(t, addrs[0], chromedp.Navigate(nothing.URL))) // starts what a browser needs for any page
+	}
+	slices.Sort(fresh)
+	slices.Sort(first)
+	t.Logf("bench=dashboard who=tlsfleet nodes=50 names=10000 first_view_ms=%.0f worst_ms=%.0f fresh_ms=%.0f", first[1], first[2], fresh[1])
+	if max(first[1], fresh[1]) > 3000 {
+		t.Errorf("first view after %.0f ms, in a browser that has just started after %.0f, want 300 on a quiet machine", first[1], fresh[1])
+	}
+}
+
+// firstView is after how many ms a browser shows the crowd, once it has done
+// what comes before.
+func firstView(t *testing.T, addr string, before ...chromedp.Action[chromedp.Void]) (ms float64) {
+	t.Helper()
+	t.Run("view", func(t *testing.T) { // at its end the browser ends, and is in nobody's way
 		ctx := browser(t, 1280, 900, false)
-		act(ctx, t, chromedp.Navigate(nothing.URL)) // starts what a browser needs for any page
-		look(ctx, t, addrs[0])
-		first = append(first, value[float64](ctx, t, `performance.getEntriesByName('first-view')[0].startTime`))
+		act(ctx, t, before...)
+		look(ctx, t, addr)
+		ms = value[float64](ctx, t, `performance.getEntriesByName('first-view')[0].startTime`)
 		if got := value[int](ctx, t, `document.querySelectorAll('#nodes-rows tr').length`); got != 50 {
 			t.Fatalf("%d nodes are shown, want 50", got)
 		}
 		pageSays(ctx, t, "names-text", "1 to 50 of 10,000")
-	}
-	slices.Sort(first)
-	t.Logf("bench=dashboard who=tlsfleet nodes=50 names=10000 first_view_ms=%.0f worst_ms=%.0f", first[1], first[2])
-	if first[1] > 3000 {
-		t.Errorf("first view after %.0f ms, want 300 on a quiet machine", first[1])
-	}
+		pageSays(ctx, t, "expiry-chart", "0") // is far below, and drawn after the first view
+		value[string](ctx, t, `location.hash = '#events'`)
+		testkit.Eventually(t, settle, "the events to be scrolled to", func() error {
+			if at := value[float64](ctx, t, `innerHeight - document.getElementById('events').getBoundingClientRect().top`); at < 40 {
+				return fmt.Errorf("%.0f px of them are in the window", max(at, 0))
+			}
+			return nil
+		})
+	})
+	return ms
 }
 
 // crowd adds nodes that do nothing but report.

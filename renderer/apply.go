@@ -95,6 +95,7 @@ func (r *Renderer) stageChange(ctx context.Context, c *change, rel Release) erro
 	if err != nil {
 		r.cfg.Log.Debug("nginx does not tell its version", "err", err)
 	}
+	c.from = rel.Sites
 	if c.m, c.sites, err = r.stage(rel, c.in, b.version); err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (r *Renderer) activateSites(ctx context.Context, c *change, rel Release) er
 		if !errors.As(err, &refused) || tries == mostBlamed {
 			return err
 		}
-		if !r.blameSites(c.sites, refused.text) {
+		if !r.blameSites(rel.Sites, c.m.Sites, c.sites, refused.text) {
 			found, findErr := r.findSite(ctx, c, rel, refused)
 			if findErr != nil {
 				r.cfg.Log.Warn("no site looked for that the release was refused for", "release", c.m.Release, "err", findErr)

@@ -32,6 +32,7 @@ type change struct {
 	before  proofs // what the listeners showed before the reload
 	refused Refusal
 	sites   siteFiles // of the release
+	from    Sites     // that they were made from
 }
 
 // end makes the outcome of a change.

@@ -41,7 +41,7 @@ func (r *Renderer) suspectSites(files siteFiles) []suspect {
 // many tests as halving the suspects takes. The caller holds r.mu.
 func (r *Renderer) findSite(ctx context.Context, c *change, rel Release, refused *refusal) (bool, error) {
 	suspects := r.suspectSites(c.sites)
-	if len(suspects) == 0 || len(r.blamed(refused.text, c.began)) > 0 {
+	if len(suspects) == 0 || len(r.blamed(refused.text, c.began)) > 0 || blamesOneOf(refused.text, c.from.templateFiles(c.sites)) {
 		return false, nil
 	}
 	if c.m.Sites.Kept != "" { // what is tried has to be of the same text
@@ -69,8 +69,16 @@ func (r *Renderer) findSite(ctx context.Context, c *change, rel Release, refused
 		}
 	}
 	guilty := suspects[low]
+	shared := false // what they all include by their template may be to blame
+	if low == 0 && len(suspects) > 1 && len(c.from.templateFiles(c.sites)) > 0 {
+		alone, err := r.takesSites(ctx, rel, c.in, b.version, suspects[:len(suspects)-1])
+		if err != nil {
+			return false, err
+		}
+		shared = !alone
+	}
 	own, err := r.byItsText(ctx, c, rel, b.version, guilty)
-	if err != nil {
+	if err != nil || shared && !own {
 		return false, err
 	}
 	r.refused[guilty.id] = newRefused(guilty.text, refused.text, own)

@@ -46,8 +46,7 @@ type refusals map[string]refusedSite
 // ofTemplate says why an operator's template is to blame that nginx has not
 // accepted before, if there is a release to keep instead; "" if it is not.
 func (f refusals) ofTemplate(own SiteSource, active SitesMade) string {
-	template := own.hash()
-	if len(active.Files) == 0 || active.Template == template || template == templates.EmbeddedSiteHash() {
+	if !own.isNew(active) {
 		return ""
 	}
 	for _, id := range slices.Sorted(maps.Keys(f)) {
@@ -56,6 +55,13 @@ func (f refusals) ofTemplate(own SiteSource, active SitesMade) string {
 		}
 	}
 	return ""
+}
+
+// isNew reports whether it is an operator's template other than the one that
+// the active release has sites by.
+func (s SiteSource) isNew(active SitesMade) bool {
+	template := s.hash()
+	return len(active.Files) > 0 && active.Template != template && template != templates.EmbeddedSiteHash()
 }
 
 // siteText is the state of a file of a site with what it includes.
@@ -69,7 +75,7 @@ func siteText(text []byte) fleet.Hash {
 }
 
 // ownFiles are the directives with files of the operator.
-var ownFiles = regexp.MustCompile(`(?m)^\s*(?:include|ssl_client_certificate) ("(?:[^"\\]|\\.)*"|[^\s;]+);`)
+var ownFiles = regexp.MustCompile(`(?m)(?:^|[;{}])\s*(?:include|ssl_client_certificate)\s+("(?:[^"\\]|\\.)*"|[^\s;]+)`)
 
 // includedBy is the files of the operator that a site's file names.
 func includedBy(text []byte) []string {
@@ -124,9 +130,16 @@ var (
 
 // blameSites notes the sites that nginx's message is about. It reports whether
 // there are any that were not known. The caller holds r.mu.
-func (r *Renderer) blameSites(files siteFiles, text string) bool {
+func (r *Renderer) blameSites(from Sites, made SitesMade, files siteFiles, text string) bool {
+	// Going back to the template before helps if this one is new.
+	back := made.Kept == "" && from.Template.isNew(r.madeSites())
+	shared := from.templateFiles(files)
 	found := false
 	for line := range strings.Lines(text) {
+		template := blamesOneOf(line, shared)
+		if template && !back {
+			continue // as with the operator's own configuration: no site is at fault
+		}
 		for _, f := range files {
 			id, ok := siteOf(f.Name)
 			if !ok {
@@ -136,13 +149,42 @@ func (r *Renderer) blameSites(files siteFiles, text string) bool {
 			if !own && !r.blamedFile(f, line) {
 				continue
 			}
-			now := newRefused(siteText(f.Text), line, own)
+			now := newRefused(siteText(f.Text), line, own || template)
 			if was := r.refused[id]; was.file != now.file {
 				r.refused[id], found = now, true
 			}
 		}
 	}
 	return found
+}
+
+// templateFiles is the files that sites include because their template does.
+func (s Sites) templateFiles(files siteFiles) []string {
+	if s.Keep {
+		return nil // which the sites name is not known
+	}
+	own, all := map[string]bool{}, []string{}
+	for _, v := range s.List {
+		for _, path := range SiteFiles(s.SnippetsDir, v) {
+			own[path] = true
+		}
+	}
+	for _, f := range files {
+		if _, ok := siteOf(f.Name); !ok {
+			continue
+		}
+		for _, path := range includedBy(f.Text) {
+			if !own[path] {
+				all = append(all, path)
+			}
+		}
+	}
+	return distinct(all)
+}
+
+// blamesOneOf reports whether nginx's message is about one of the files.
+func blamesOneOf(text string, files []string) bool {
+	return slices.ContainsFunc(files, func(path string) bool { return blames(fileBlamed, text, path) })
 }
 
 // blamedFile reports whether a line is about what only the site has: a file of

@@ -102,7 +102,7 @@ func (r *Renderer) trySites(ctx context.Context, rel Release, due map[string]ref
 			return SitesMade{}, errors.Join(verdict, fmt.Errorf("remove release %d: %w", m.Release, err))
 		}
 		var refused *refusal
-		if !errors.As(verdict, &refused) || tries == mostBlamed || !r.blameSites(files, refused.text) {
+		if !errors.As(verdict, &refused) || tries == mostBlamed || !r.blameSites(rel.Sites, m.Sites, files, refused.text) {
 			return m.Sites, verdict
 		}
 	}

@@ -53,13 +53,14 @@ type SitesMade struct {
 	Files    map[string]fleet.Hash `json:"files,omitempty"`    // that they are in
 	Curves   map[string]string     `json:"curves,omitempty"`   // of their sockets with TLS, as site.Socket spells them
 	Left     map[string]string     `json:"left_out,omitempty"` // why, by ID
+	Awaiting []string              `json:"awaiting,omitempty"` // those left out for a certificate only
 	Kept     string                `json:"kept,omitempty"`     // why the files are those of a release before
 }
 
 // Awaits reports whether a site is left out for a certificate only: nothing is
 // wrong with it that its owner has to mend first.
 func (m SitesMade) Awaits(id string) bool {
-	return strings.HasSuffix(m.Left[id], ": "+ErrNoCertificate.Error())
+	return m.Left[id] != "" && slices.Contains(m.Awaiting, id)
 }
 
 // siteFiles are the files of sites in a release.
@@ -177,7 +178,7 @@ func (r *Renderer) makeSites(rel Release, in Inspection, version string) (SitesM
 	}
 	r.forgetRefused(version)
 	frame := r.siteFrame(rel, version)
-	files, left, err := r.renderSites(frame, rel)
+	files, err := r.renderSites(frame, rel, &made)
 	if err != nil {
 		return keep(err.Error())
 	}
@@ -186,9 +187,9 @@ func (r *Renderer) makeSites(rel Release, in Inspection, version string) (SitesM
 		return keep(why)
 	}
 	for id, was := range refused {
-		left[id] = was.why
+		made.Left[id] = was.why
 	}
-	list := slices.DeleteFunc(slices.Clone(rel.Sites.List), func(s site.Site) bool { return left[s.ID] != "" })
+	list := slices.DeleteFunc(slices.Clone(rel.Sites.List), func(s site.Site) bool { return made.Left[s.ID] != "" })
 	if len(list) > 0 {
 		var sizes []templates.Size
 		if rel.TLS.Mode == TLSNone {
@@ -201,7 +202,6 @@ func (r *Renderer) makeSites(rel Release, in Inspection, version string) (SitesM
 		files = append(siteFiles{shared}, files...)
 		made.Curves = siteCurves(frame, list)
 	}
-	made.Left = left
 	made.note(list, files)
 	return made, files, nil
 }
@@ -215,18 +215,18 @@ func nameSizes(list []site.Site, keep map[string]bool) []templates.Size {
 	return templates.NameSizes(names, keep)
 }
 
-// renderSites renders those sites whose files of the operator are there. The
-// error is about the template.
-func (r *Renderer) renderSites(frame SiteFrame, rel Release) (siteFiles, map[string]string, error) {
+// renderSites renders those sites whose files of the operator are there, and
+// notes what is left out. The error is about the template.
+func (r *Renderer) renderSites(frame SiteFrame, rel Release, made *SitesMade) (siteFiles, error) {
 	var err error
 	if frame.Template, err = rel.Sites.Template.parse(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	left := map[string]string{}
+	made.Left = map[string]string{}
 	var list []site.Site
 	for _, s := range rel.Sites.List {
 		if err := checkSiteFiles(SiteFiles(frame.SnippetsDir, s)); err != nil {
-			left[s.ID] = err.Error()
+			made.Left[s.ID] = err.Error()
 			continue
 		}
 		list = append(list, s)
@@ -235,14 +235,18 @@ func (r *Renderer) renderSites(frame SiteFrame, rel Release) (siteFiles, map[str
 	for id, err := range bad {
 		// Values are quoted, so that only an operator's template makes another text of them.
 		if rel.Sites.Template.Text != nil && errors.Is(err, errSiteText) {
-			return nil, nil, fmt.Errorf("use template %s: %w", rel.Sites.Template.File, err)
+			return nil, fmt.Errorf("use template %s: %w", rel.Sites.Template.File, err)
 		}
 		if isTemplate(err) {
-			return nil, nil, err
+			return nil, err
 		}
-		left[id] = err.Error()
+		made.Left[id] = err.Error()
+		if errors.Is(err, ErrNoCertificate) {
+			made.Awaiting = append(made.Awaiting, id)
+		}
 	}
-	return files, left, nil
+	slices.Sort(made.Awaiting)
+	return files, nil
 }
 
 // note fills in what the files are of.

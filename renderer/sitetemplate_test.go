@@ -66,6 +66,8 @@ func TestTemplateKeepsSites(t *testing.T) {
 		return read(t, filepath.Join(g.cfg.currentDir(), templates.SiteFile("a"))) + read(t, filepath.Join(g.cfg.currentDir(), templates.SiteFile("b")))
 	}
 	want := files()
+	mine := filepath.Join(g.nginx.Dir, "mine.inc")
+	write(t, mine, "\nno_such_directive on;\n")
 	source := func(text string) SiteSource { return SiteSource{File: ownTemplate, Text: []byte(text)} }
 	for name, tt := range map[string]struct {
 		own   SiteSource
@@ -80,6 +82,8 @@ func TestTemplateKeepsSites(t *testing.T) {
 		"of a later tlsfleet":  {SiteSource{File: ownTemplate, Err: os.ErrPermission}, []string{ownTemplate, "permission denied"}},
 		"an unknown directive": {templateWith(t, "no_such_directive on;"), []string{ownTemplate, `"no_such_directive"`, ".conf:"}},
 		"an unknown variable":  {templateWith(t, "add_header X-Own $no_such_variable;"), []string{ownTemplate, `"no_such_variable"`}},
+		"a file with mistakes": {templateWith(t, "include "+mine+";"), []string{ownTemplate, mine + ":2"}},
+		"a file that is none":  {templateWith(t, "include "+mine+".not;"), []string{ownTemplate, mine + ".not", ".conf:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if o := g.apply(t, release(tt.own)); o.Reload.Result != fleet.ReloadOK {
@@ -91,6 +95,29 @@ func TestTemplateKeepsSites(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFileOfTheTemplateBreaks: no site is to blame for what all sites include
+// by the operator's template. nginx goes on as it is until the file is mended.
+func TestFileOfTheTemplateBreaks(t *testing.T) {
+	g, release, _ := sitesWithSnippets(t)
+	mine := filepath.Join(g.nginx.Dir, "mine.inc")
+	write(t, mine, "gzip on;\n")
+	own := templateWith(t, "include "+mine+";")
+	g.mustProve(t, release(own))
+	for _, text := range []string{"\nno_such_directive on;\n", "\nadd_header X-Own $no_such_variable;\n"} {
+		write(t, mine, text)
+		for _, src := range []SiteSource{own, templateWith(t, "gzip off; include "+mine+";")} {
+			if o := g.apply(t, release(src)); o.Reload.Result != fleet.ReloadRejected || !strings.Contains(o.Reload.Err, "no_such") {
+				t.Errorf("Apply() with %q = %+v, want it refused for that", text, o.Reload)
+			}
+			if made := g.active(t).Sites; made.Served != 2 || len(made.Left) > 0 || made.Kept != "" {
+				t.Errorf("sites = %+v, want both served as before", made)
+			}
+		}
+	}
+	write(t, mine, "gzip off;\n")
+	g.mustProve(t, release(own))
 }
 
 // TestTemplateAndSnippetAreToldApart: a snippet that is wrong while another

@@ -122,7 +122,7 @@ func (r *Renderer) takeBack(ctx context.Context, c *change, master process, caus
 		return Outcome{}, errors.Join(cause, err)
 	}
 	r.step(StepTakenBack)
-	r.blameSites(c.sites, cause.Error())
+	r.blameSites(c.from, c.m.Sites, c.sites, cause.Error())
 	r.cfg.Log.Error("release taken back", "release", c.m.Release, "back_to", c.back, "err", cause)
 	result := fleet.ReloadRolledBack
 	err := r.proveBack(ctx, c, master)

@@ -100,8 +100,8 @@ func (s *Store) CheckVacant(ctx context.Context, c FleetCopy) error {
 }
 
 // RestoreFleet writes a copy in an order in which no reader finds a name without
-// its bundle: objects, shards, head, then what the leader needs to go on. The
-// inventory gets an epoch above all that nodes may have followed, with each of
+// its bundle, and no leader an account without the journal of what was ordered
+// with it: objects, shards, head, journal, account. The inventory gets an epoch above all that nodes may have followed, with each of
 // its shards. ErrConflict if somebody else changes the inventory meanwhile; what
 // was written then does no harm, and it may be done again.
 func (s *Store) RestoreFleet(ctx context.Context, c FleetCopy, progress func(done, total int)) (Restored, error) {
@@ -141,16 +141,16 @@ func (r *restorer) run(ctx context.Context, c FleetCopy) (Restored, error) {
 	if err != nil {
 		return Restored{}, err
 	}
+	for _, id := range slices.Sorted(maps.Keys(c.Items)) {
+		if err := r.put(ctx, itemPath(id), c.Items[id]); err != nil {
+			return Restored{}, err
+		}
+	}
 	for _, path := range SinglePaths() {
 		if sealed := c.Singles[path]; sealed != nil {
 			if err := r.put(ctx, path, sealed); err != nil {
 				return Restored{}, err
 			}
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(c.Items)) {
-		if err := r.put(ctx, itemPath(id), c.Items[id]); err != nil {
-			return Restored{}, err
 		}
 	}
 	return Restored{Epoch: epoch, Names: c.Head.Names, Items: len(c.Items)}, r.flush(ctx)

@@ -138,7 +138,7 @@ func restoreFleet(c *cli.Context) error {
 	done, err := copied.Restore(c.Context, operator(), writing.show)
 	writing.end()
 	if errors.Is(err, agent.ErrSitesLeft) {
-		return hinted{err, fmt.Sprintf("let the token do key_prefix \"tlsfleet/%s/sites/\" { policy = \"write\" } as well, and run this again with --force", copied.Info.Fleet)}
+		return hinted{err, fmt.Sprintf("let the token do key_prefix \"tlsfleet/%s/sites/\" { policy = \"write\" } as well, and run this again with --force, before anything else changes: it puts the whole copy back", copied.Info.Fleet)}
 	}
 	if err != nil {
 		return explainCopy(err)

@@ -27,16 +27,21 @@ type cached[T any] struct {
 	took   time.Duration
 }
 
-// get is the value, and why it could not be read again.
-func (c *cached[T]) get(ctx context.Context) (T, error) {
+// begin has an old value read again. It waits for nothing; the channel is closed
+// when the read ends, nil if none is under way.
+func (c *cached[T]) begin(ctx context.Context) <-chan struct{} {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.flight == nil && (c.ended.IsZero() || time.Since(c.ended) >= max(c.least, costShare*c.took)) {
 		c.flight = make(chan struct{})
 		go c.refresh(context.WithoutCancel(ctx)) // others wait for it, too
 	}
-	flight := c.flight
-	c.mu.Unlock()
-	if flight != nil {
+	return c.flight
+}
+
+// get is the value, and why it could not be read again.
+func (c *cached[T]) get(ctx context.Context) (T, error) {
+	if flight := c.begin(ctx); flight != nil {
 		select {
 		case <-flight:
 		case <-ctx.Done():

@@ -47,7 +47,10 @@ func New(src Source) *Pages {
 	p := &Pages{src: src, slots: make(chan struct{}, searches), streams: newStreams(), mux: http.NewServeMux()}
 	p.fleet.read, p.fleet.least = src.Fleet, fleetAge
 	p.backlog.read, p.backlog.least = src.Backlog, backlogAge
-	p.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { file(w, "index.html") })
+	p.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		p.fleet.begin(r.Context()) // the page asks for it next
+		file(w, "index.html")
+	})
 	p.mux.HandleFunc("GET /assets/{name}", func(w http.ResponseWriter, r *http.Request) { file(w, r.PathValue("name")) })
 	p.mux.HandleFunc("GET /v1/fleet", p.answerFleet)
 	p.mux.HandleFunc("GET /v1/names", p.answerNames)

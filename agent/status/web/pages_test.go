@@ -164,6 +164,27 @@ func TestManyViewersCostOneRead(t *testing.T) {
 	})
 }
 
+// TestPageHasTheFleetReadAtOnce has the page come while the fleet is read for it.
+func TestPageHasTheFleetReadAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage()
+		s.block = make(chan struct{})
+		p := New(s)
+		if w := ask(t, p, "/"); w.Code != http.StatusOK {
+			t.Errorf("GET / = %d while the fleet is read, want 200", w.Code)
+		}
+		synctest.Wait()
+		if got := s.reads.Load(); got != 1 {
+			t.Errorf("%d reads for the page, want 1", got)
+		}
+		close(s.block)
+		p.look(t.Context())
+		if got := s.reads.Load(); got != 1 {
+			t.Errorf("%d reads for the page and its fleet, want 1", got)
+		}
+	})
+}
+
 func TestOldFleetIsShownWithTheReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage()

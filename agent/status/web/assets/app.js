@@ -1,19 +1,24 @@
 // Everything shown was written by others: it goes in as text, never as markup.
 const byId = (id) => document.getElementById(id);
 
+const there = (part) => part !== undefined && part !== null && part !== '' && part !== false;
+
 function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (value === undefined || value === null || value === false) continue;
-    if (key === 'class') node.className = value;
-    else node.setAttribute(key, value);
+  for (const key in props) {
+    if (there(props[key])) node.setAttribute(key, props[key]);
   }
-  node.append(...some(children));
-  return node;
+  return add(node, children);
 }
 
-// some leaves out what there is not.
-const some = (parts) => [parts].flat(2).filter((c) => c !== undefined && c !== null && c !== '' && c !== false);
+// add leaves out what there is not.
+function add(node, parts) {
+  for (const part of parts) {
+    if (Array.isArray(part)) add(node, part);
+    else if (there(part)) node.append(part);
+  }
+  return node;
+}
 
 const svg = (tag, props, ...children) => {
   const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
@@ -22,8 +27,8 @@ const svg = (tag, props, ...children) => {
   return node;
 };
 
-const numbers = new Intl.NumberFormat('en');
-const count = (n) => numbers.format(Number(n || 0));
+// count does without Intl, whose data a browser that has just started has yet to read.
+const count = (n) => String(Number(n || 0)).replace(/\B(?=(\d{3})+$)/g, ',');
 const badge = (text, kind) => el('span', { class: 'badge ' + (kind || '') }, text);
 const date = (text) => (text && !text.startsWith('0001') ? new Date(text) : null);
 
@@ -48,10 +53,10 @@ const day = (at) => at.toISOString().slice(0, 10);
 
 // cell is one cell of a table that becomes a card on a small screen, where it
 // needs its label, and its role, which display: block takes from it.
-function cell(label, content, props = {}) {
-  const parts = some(content);
-  const cls = [props.class, parts.length ? '' : 'empty'].filter(Boolean).join(' ');
-  return el('td', { role: 'cell', 'data-label': label, class: cls || undefined }, el('div', {}, ...parts));
+function cell(label, content, kind = '') {
+  const inner = el('div', {}, content);
+  const filled = inner.firstChild !== null;
+  return el('td', { role: 'cell', 'data-label': label, class: filled ? kind : 'empty' }, filled && inner);
 }
 
 const row = (...cells) => el('tr', { role: 'row' }, ...cells);
@@ -129,11 +134,11 @@ function nodeRow(n) {
   return row(
     head(n.name, n.leader && ' ', n.leader && badge('leader'), n.address && el('small', {}, n.address)),
     cell('State', [state(n), !n.proved && why && el('small', {}, why)]),
-    cell('Epoch', n.alive ? String(n.applied) : '', { class: 'num' }),
-    cell('Release', n.alive ? String(n.release) : '', { class: 'num' }),
+    cell('Epoch', n.alive ? String(n.applied) : '', 'num'),
+    cell('Release', n.alive ? String(n.release) : '', 'num'),
     cell('Last reload', reload(n.reload, told)),
     cell('Versions', versions.map((v) => el('small', {}, v))),
-    cell('Names', n.alive ? count(n.names) : '', { class: 'num' }),
+    cell('Names', n.alive ? count(n.names) : '', 'num'),
     cell('Resumption', resumption(n.resumption)),
     cell('Problems', (n.problems || []).map(problem)),
   );
@@ -246,6 +251,8 @@ function drawEnds() {
     }
   });
   byId('expiry-chart').replaceChildren(picture);
+  const rows = ends.count.map((n, i) => [day(at(i)), n]).filter(([, n]) => n > 0);
+  byId('expiry-rows').replaceChildren(...rows.map(([from, n]) => el('tr', {}, el('th', { scope: 'row' }, from), el('td', { class: 'num' }, count(n)))));
 }
 
 async function loadEnds() {
@@ -260,9 +267,6 @@ async function loadEnds() {
   byId('expiry-text').textContent = `${count(ends.ended)} ended, ${count(within)} end in this time, ${count(ends.later)} later` +
     (ends.whole ? '' : '; this node does not know all of them yet');
   drawEnds();
-  const from = date(ends.from).getTime();
-  const rows = ends.count.map((n, i) => [new Date(from + i * ends.span_s * 1000), n]).filter(([, n]) => n > 0);
-  byId('expiry-rows').replaceChildren(...rows.map(([at, n]) => el('tr', {}, el('th', { scope: 'row' }, day(at)), el('td', { class: 'num' }, count(n)))));
 }
 
 // --- names, by page
@@ -399,11 +403,11 @@ setInterval(() => { if (!document.hidden) { loadWaiting(); loadEnds(); } }, 6000
 const patience = new Promise((done) => setTimeout(done, 1000));
 await Promise.race([patience, Promise.all([loadFleet(), loadEnds(), loadNames()])]);
 byId('main').hidden = false;
-if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 // A task that a frame asks for runs when that frame is painted.
 requestAnimationFrame(() => setTimeout(() => {
   performance.mark('first-view');
   document.documentElement.dataset.ready = 'yes';
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   loadWaiting();
   listen();
 }));
