@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -176,25 +175,12 @@ func TestOnDemandIsBounded(t *testing.T) {
 // diskUse is the space that a folder takes.
 func diskUse(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
-	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // collected meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		if st, ok := info.Sys().(*syscall.Stat_t); err == nil && ok {
+	walk(t, dir, func(_ string, info fs.FileInfo) error {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			bytes += st.Blocks * 512
 		}
-		return err
+		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return bytes
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,14 +85,7 @@ func tree(t *testing.T, dirs ...string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for _, dir := range dirs {
-		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			info, err := os.Lstat(path)
-			if err != nil {
-				return err
-			}
+		walk(t, dir, func(path string, info fs.FileInfo) (err error) {
 			text, target := []byte(nil), ""
 			switch {
 			case info.Mode()&os.ModeSymlink != 0:
@@ -99,14 +93,34 @@ func tree(t *testing.T, dirs ...string) map[string]string {
 			case info.Mode().IsRegular():
 				text, err = os.ReadFile(path)
 			}
-			all[path] = fmt.Sprintf("%s %s%s", info.Mode(), target, text)
+			if err == nil {
+				all[path] = fmt.Sprintf("%s %s%s", info.Mode(), target, text)
+			}
 			return err
 		})
-		if err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
-		}
 	}
 	return all
+}
+
+// walk visits what is below a folder of a node that runs: what goes meanwhile
+// is passed over.
+func walk(t *testing.T, dir string, visit func(path string, info fs.FileInfo) error) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			var info fs.FileInfo
+			if info, err = os.Lstat(path); err == nil {
+				err = visit(path, info)
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // differ names a path in which two trees differ; empty if in none.

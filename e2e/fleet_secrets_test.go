@@ -259,17 +259,14 @@ func (s *Secrets) places(t *testing.T) []place {
 func below(t *testing.T, n *Node) (all []place) {
 	t.Helper()
 	store := filepath.Join(n.StateDir, "store") + string(filepath.Separator)
-	err := filepath.WalkDir(n.Nginx.Dir, func(path string, d fs.DirEntry, err error) error {
+	walk(t, n.Nginx.Dir, func(path string, info fs.FileInfo) error {
 		own := path == filepath.Join(n.StateDir, "keyring") || path == filepath.Join(n.StateDir, "node.age")
-		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(path, store) || own {
-			return err
+		if !info.Mode().IsRegular() || strings.HasPrefix(path, store) || own {
+			return nil
 		}
 		text, err := os.ReadFile(path)
 		all = append(all, place{"file", path, text})
 		return err
 	})
-	if err != nil {
-		t.Error(err)
-	}
 	return all
 }
