@@ -50,9 +50,18 @@ func (f *follower) accept(epoch uint64) error {
 	return f.renderer.SetHighWater(epoch)
 }
 
-// prove shows again that nginx serves the active release.
+// prove shows again that nginx serves the active release. What others have
+// changed before the guard has told of it is mended and told first.
 func (f *follower) prove(ctx context.Context) {
-	if ring, _ := f.view.own(); ring != nil {
+	if f.releaseLost() || f.keysChanged() {
+		f.foreign.note(f.unseenSince(time.Now()))
+		f.mend(ctx)
+	}
+	if f.releaseLost() {
+		f.remake()
+		return
+	}
+	if ring, _ := f.view.own(); ring != nil && f.mendAt.IsZero() {
 		if err := f.renderer.WriteKeys(*ring); err != nil {
 			f.log.Error("ticket keys not repaired", "err", err)
 		}

@@ -34,8 +34,9 @@ func (f *follower) mend(ctx context.Context) {
 		if err := f.renderer.MendRelease(active); err != nil {
 			f.log.Warn("release not repaired, making another", "err", err)
 			done, anew = "another release is made", true
+		} else {
+			f.refresh(ctx, func() {})
 		}
-		f.refresh(ctx, func() {})
 		for _, e := range edits {
 			found = append(found, edited{e, done})
 		}
@@ -49,6 +50,43 @@ func (f *follower) mend(ctx context.Context) {
 	if anew || f.mayBeRead(ctx, append(edits, keys...), since) {
 		f.renew("files of the release were changed by others")
 	}
+}
+
+// stoppedAfter is how late a proof is if the process was stopped for a while.
+const stoppedAfter = 10 * time.Second
+
+// unseenSince is since when an edit may have gone unseen that a proof finds; zero
+// if nobody knows.
+func (f *follower) unseenSince(now time.Time) time.Time {
+	switch late := now.Sub(f.proveAt); {
+	case late > stoppedAfter:
+		return time.Time{}
+	case late > 0:
+		return f.proveAt.Add(-guardMost)
+	}
+	return now.Add(-guardMost)
+}
+
+// remake makes another release in the place of one that is gone and was not
+// mended, unless it is to be mended later. Until then nothing is proved, and what
+// it had is not forgotten.
+func (f *follower) remake() {
+	f.view.update(func() { f.view.proved = 0 })
+	f.proveAt = time.Now().Add(proveSoon)
+	if f.mendAt.IsZero() && f.change == nil {
+		f.renew("the active release is gone")
+	}
+}
+
+// releaseLost reports whether the release that was active is gone.
+func (f *follower) releaseLost() bool {
+	return f.view.current().Release != 0 && !f.renderer.HasRelease()
+}
+
+// keysChanged reports whether key files are not as they have to be.
+func (f *follower) keysChanged() bool {
+	ring, _ := f.view.own()
+	return ring != nil && f.view.state().Mode == fleet.ModeRing && len(f.renderer.CheckKeys(*ring)) > 0
 }
 
 // mendKeys writes key files again that are not as they have to be.

@@ -114,18 +114,24 @@ type releaseSuspect struct {
 }
 
 func (s *releaseSuspect) give(since time.Time) {
+	s.note(since)
+	s.wake.give()
+}
+
+// note is give for the one who takes it.
+func (s *releaseSuspect) note(since time.Time) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.given || since.Before(s.since) {
 		s.since = since
 	}
 	s.given = true
-	s.mu.Unlock()
-	s.wake.give()
 }
 
 func (s *releaseSuspect) take() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.given = false
-	return s.since
+	since := s.since
+	s.since, s.given = time.Time{}, false
+	return since
 }

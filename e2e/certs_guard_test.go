@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,6 +79,19 @@ func removeAll(path string) error {
 		return err
 	}
 	return nil
+}
+
+// awaitOld waits until workers that run now are too old to have read an edit that
+// comes after it: the agent allows for the time until it notices one, and a second.
+func awaitOld(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	testkit.Eventually(t, settle, "older workers", func() error {
+		if age := time.Since(began); age < 2*time.Second {
+			return fmt.Errorf("some may be %s old", age)
+		}
+		return nil
+	})
 }
 
 // tree is every path under some folders, with what makes it what it is.
@@ -254,6 +268,7 @@ func TestForeignEditsAreRepaired(t *testing.T) {
 			g := newGuarded(t, onShared(t, 1, open))
 			folders := []string{g.live, g.state + "/store", g.current(t), g.state + "/nginx/current", g.state + "/nginx/good", g.RunDir + "/tickets"}
 			before, release := tree(t, folders...), g.release(t)
+			awaitOld(t)
 			path, err := tt.edit(t, g)
 			if err != nil {
 				t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/testkit"
@@ -108,6 +109,51 @@ func TestEditsWhileStoppedAreRepairedAtTheStart(t *testing.T) {
 			})
 			if got := g.release(t); got[0] != release[0] {
 				t.Errorf("release = %d, want %d as before", got[0], release[0])
+			}
+		})
+	}
+}
+
+// TestEditThatAProofMeetsIsTold: a proof that comes before the guard, as after
+// the process was stopped, neither hides an edit nor forgets the release.
+func TestEditThatAProofMeetsIsTold(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(t *testing.T, g *guarded) (string, error){
+		"ticket key changed": func(t *testing.T, g *guarded) (string, error) {
+			t.Helper()
+			return g.key(t), put(g.key(t), strings.Repeat("x", 80))
+		},
+		"release removed": func(t *testing.T, g *guarded) (string, error) {
+			t.Helper()
+			return g.current(t), removeAll(g.current(t))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const reprove = time.Second
+			g := newGuarded(t, onShared(t, 1, with(open, Settings{"nginx.reprove_every": reprove.String()})))
+			folders := []string{g.current(t), g.state + "/nginx/current", g.RunDir + "/tickets"}
+			before, release := tree(t, folders...), g.release(t)
+			awaitOld(t)
+			g.Agent.Signal(t, syscall.SIGSTOP)
+			path, err := edit(t, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			due := time.Now().Add(2 * reprove)
+			testkit.Eventually(t, settle, "the time of a proof", func() error {
+				if left := time.Until(due); left > 0 {
+					return fmt.Errorf("it is in %s", left)
+				}
+				return nil
+			})
+			g.Agent.Signal(t, syscall.SIGCONT)
+			g.AwaitToldOf(t, path, "foreign-edit", fleet.Warning)
+			if path := differ(before, tree(t, folders...)); path != "" {
+				t.Errorf("%s is not as before", path)
+			}
+			if got := g.release(t); got != release {
+				t.Errorf("release and reloads = %v, want %v as before", got, release)
 			}
 		})
 	}

@@ -130,6 +130,14 @@ func (r *Renderer) manifest(number uint64) (manifest, error) {
 	return m, nil
 }
 
+// HasRelease reports whether there is an active release, or that cannot be told.
+func (r *Renderer) HasRelease() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	current, err := r.linked(currentLink)
+	return err != nil || current != 0
+}
+
 // linked is the release a symlink names; 0 if there is no symlink or its
 // release is gone.
 func (r *Renderer) linked(link string) (uint64, error) {
