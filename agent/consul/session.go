@@ -20,8 +20,10 @@ var (
 // check-session instead.
 const lockDelay = time.Millisecond
 
-// destroyTimeout bounds the farewell to Consul.
-const destroyTimeout = 1500 * time.Millisecond
+const (
+	destroyTimeout = 1500 * time.Millisecond // bounds the farewell to Consul
+	createGrace    = time.Second             // for the id of a session that was asked for and is not wanted any more
+)
 
 // Session is one Consul session. Keep may run once at a time.
 type Session struct {
@@ -47,11 +49,19 @@ type SessionOptions struct {
 // session there. The session also ends when the node's serf check fails.
 func OpenSession(ctx context.Context, client *api.Client, o SessionOptions) (*Session, error) {
 	awaitNode(ctx, client)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("create session %q: %w", o.Name, err)
+	}
 	entry := &api.SessionEntry{Name: o.Name, TTL: o.TTL.String(), Behavior: o.Behavior, LockDelay: max(o.LockDelay, lockDelay)}
 	start := time.Now()
-	reqCtx, cancel := context.WithTimeout(ctx, o.TTL)
+	// Consul makes the session though nobody waits for its id any more.
+	reqCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.TTL)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(createGrace, cancel) })()
 	id, _, err := client.Session().Create(entry, new(api.WriteOptions).WithContext(reqCtx))
+	if err == nil && ctx.Err() != nil {
+		err = Also(ctx.Err(), DestroySession(ctx, client, id))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create session %q: %w", o.Name, err)
 	}

@@ -3,6 +3,7 @@ package consul_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 	"time"
 
@@ -53,6 +54,39 @@ func TestOpenSessionWithoutRightToLook(t *testing.T) {
 	}
 }
 
+// TestSessionThatNobodyWaitsForIsDestroyed: Consul makes what it was asked for.
+func TestSessionThatNobodyWaitsForIsDestroyed(t *testing.T) {
+	t.Parallel()
+	server := testkit.SharedConsul(t)
+	proxy := testkit.FaultProxy(t, server.Addr)
+	client, err := api.NewClient(&api.Config{Address: proxy.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	made := make(chan struct{})
+	proxy.Set(testkit.Rule{Path: "/v1/session/create", Fault: func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		defer close(made)
+		cancel()
+		pass.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
+	}})
+	o := consul.SessionOptions{Name: testkit.FleetName(t), TTL: time.Minute, Behavior: api.SessionBehaviorDelete}
+	if _, err := consul.OpenSession(ctx, client, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("OpenSession() = %v, want %v", err, context.Canceled)
+	}
+	<-made
+	direct := server.Client(t)
+	testkit.Eventually(t, 50*time.Second, "the end of the session", func() error {
+		all, _, err := direct.Session().List(nil)
+		for _, s := range all {
+			if s.Name == o.Name {
+				err = errors.New("it is there: " + s.ID)
+			}
+		}
+		return err
+	})
+}
+
 // token makes a token with these rules only.
 func token(tb testing.TB, server *testkit.ConsulServer, rules string) string {
 	tb.Helper()
@@ -84,16 +118,16 @@ func TestKeepSeesDestroyedSession(t *testing.T) {
 func TestKeepOutlivesTTL(t *testing.T) {
 	t.Parallel()
 	client := testkit.SharedConsul(t).Client(t)
-	const ttl = 2 * time.Second
+	const ttl = 6 * time.Second
 	s := openSession(t, client, ttl)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*ttl)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*ttl/2)
 	defer cancel()
 	if err := s.KeepLease(ctx); err != nil {
 		t.Errorf("KeepLease() = %v, want nil when the context ends", err)
 	}
 	entry, _, err := client.Session().Info(s.ID(), nil)
 	if err != nil || entry == nil {
-		t.Errorf("Info() = %v, %v, want the session to live after four TTLs", entry, err)
+		t.Errorf("Info() = %v, %v, want the session to live after two TTLs and a half", entry, err)
 	}
 	if err := s.Destroy(ctx); err != nil {
 		t.Errorf("Destroy() = %v after the context ended, want nil", err)
@@ -133,7 +167,7 @@ func TestKeepSurvivesOneHungRenewal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := openSession(t, client, 3*time.Second)
+	s := openSession(t, client, 10*time.Second)
 	proxy.Set(testkit.Rule{Path: "/v1/session/renew", Times: 1, Fault: testkit.Hang})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
