@@ -15,9 +15,10 @@ import (
 
 // suspect is a site that a release may be refused for.
 type suspect struct {
-	id   string
-	text fleet.Hash // with the operator's files that it includes
-	own  bool       // it includes none
+	id       string
+	text     fleet.Hash // with the operator's files that it includes
+	includes []string   // those files
+	changed  bool       // since the active release, apart from them
 }
 
 // suspectSites are those that differ from the active release, or include files
@@ -27,9 +28,9 @@ func (r *Renderer) suspectSites(files siteFiles) []suspect {
 	var all []suspect
 	for _, f := range files {
 		id, ok := siteOf(f.Name)
-		own := len(includedBy(f.Text)) == 0
-		if ok && (!own || was[f.Name] != sha256.Sum256(f.Text)) {
-			all = append(all, suspect{id, siteText(f.Text), own})
+		s := suspect{id, siteText(f.Text), includedBy(f.Text), was[f.Name] != sha256.Sum256(f.Text)}
+		if ok && (s.changed || len(s.includes) > 0) {
+			all = append(all, s)
 		}
 	}
 	return all
@@ -51,16 +52,37 @@ func (r *Renderer) findSite(ctx context.Context, c *change, rel Release, refused
 	if err != nil {
 		r.cfg.Log.Debug("nginx does not tell its version", "err", err)
 	}
-	takes := func(n int) (bool, error) { return r.takesSites(ctx, rel, c.in, b.version, suspects[n:]) }
-	if ok, err := takes(0); err != nil || !ok {
-		return false, err // errNoMirror, or it is about something else
+	takes := func(without []suspect) (bool, error) { return r.takesSites(ctx, rel, c.in, b.version, without) }
+	i, err := firstRefused(suspects, takes)
+	if err != nil || i < 0 {
+		return false, err
+	}
+	own, err := r.byItsText(ctx, c, rel, b.version, suspects[i])
+	if err != nil {
+		return false, err
+	}
+	if i == 0 && !own {
+		shared, err := byTemplateFile(suspects, c.from.templateFiles(c.sites), takes)
+		if err != nil || shared {
+			return false, err
+		}
+	}
+	r.refused[suspects[i].id] = newRefused(suspects[i].text, refused.text, own)
+	return true, nil
+}
+
+// firstRefused is the index of the first site with which nginx refuses what it
+// takes without; -1 if it takes none of it, as it is about something else then.
+func firstRefused(suspects []suspect, takes func(without []suspect) (bool, error)) (int, error) {
+	if ok, err := takes(suspects); err != nil || !ok {
+		return -1, err // errNoMirror, perhaps
 	}
 	low, high := 0, len(suspects) // nginx takes the first low ones, and not the first high ones
 	for high-low > 1 {
 		middle := (low + high) / 2
-		ok, err := takes(middle)
+		ok, err := takes(suspects[middle:])
 		if err != nil {
-			return false, err
+			return -1, err
 		}
 		if ok {
 			low = middle
@@ -68,29 +90,31 @@ func (r *Renderer) findSite(ctx context.Context, c *change, rel Release, refused
 			high = middle
 		}
 	}
-	guilty := suspects[low]
-	shared := false // what they all include by their template may be to blame
-	if low == 0 && len(suspects) > 1 && len(c.from.templateFiles(c.sites)) > 0 {
-		alone, err := r.takesSites(ctx, rel, c.in, b.version, suspects[:len(suspects)-1])
-		if err != nil {
-			return false, err
-		}
-		shared = !alone
+	return low, nil
+}
+
+// byTemplateFile reports whether one of the files that sites include because
+// their template does is to blame, for which nginx refuses the first suspect:
+// it refuses the last one for it as well, or nothing else of the only one is new.
+func byTemplateFile(suspects []suspect, shared []string, takes func(without []suspect) (bool, error)) (bool, error) {
+	switch others := len(suspects) - 1; {
+	case len(shared) == 0:
+		return false, nil
+	case others == 0:
+		mine := func(path string) bool { return !slices.Contains(shared, path) }
+		return !suspects[0].changed && !slices.ContainsFunc(suspects[0].includes, mine), nil
+	default:
+		ok, err := takes(suspects[:others])
+		return !ok, err
 	}
-	own, err := r.byItsText(ctx, c, rel, b.version, guilty)
-	if err != nil || shared && !own {
-		return false, err
-	}
-	r.refused[guilty.id] = newRefused(guilty.text, refused.text, own)
-	return true, nil
 }
 
 // byItsText reports whether the text of a site is to blame and not what it
 // includes: that is nothing, or nginx takes the site with the same files of the
 // operator in the text that the template before has made of it.
 func (r *Renderer) byItsText(ctx context.Context, c *change, rel Release, version string, guilty suspect) (bool, error) {
-	if guilty.own || c.m.Sites.Template == r.madeSites().Template {
-		return guilty.own, nil
+	if own := len(guilty.includes) == 0; own || c.m.Sites.Template == r.madeSites().Template {
+		return own, nil
 	}
 	_, files, err := r.keptSites("")
 	if err != nil {

@@ -118,6 +118,16 @@ func TestFileOfTheTemplateBreaks(t *testing.T) {
 	}
 	write(t, mine, "gzip off;\n")
 	g.mustProve(t, release(own))
+
+	// Alone, and without files of its own, a site is not to blame either.
+	single := release(own)
+	single.Sites.List = single.Sites.List[:1]
+	single.Sites.List[0].Snippets = nil
+	g.mustProve(t, single)
+	write(t, mine, "add_header X-Own $no_such_variable;\n")
+	if o := g.apply(t, single); o.Reload.Result != fleet.ReloadRejected || len(g.active(t).Sites.Left) > 0 {
+		t.Errorf("Apply() with one site = %+v and %+v, want it refused and the site served", o.Reload, g.active(t).Sites)
+	}
 }
 
 // TestTemplateAndSnippetAreToldApart: a snippet that is wrong while another

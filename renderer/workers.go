@@ -20,7 +20,7 @@ const killGrace = 5 * time.Second
 // live after OldWorkerLimit are sent SIGTERM. It returns a problem when some
 // live on even then.
 func (r *Renderer) endOldWorkers(ctx context.Context, master process) ([]fleet.Problem, error) {
-	if left, err := waitNoneLeaving(ctx, master, r.cfg.OldWorkerLimit); err != nil || left == 0 {
+	if left, err := waitNoneLeaving(ctx, r.cfg.OldWorkerLimit, master.leaving); err != nil || left == 0 {
 		return nil, err
 	}
 	ws, err := workers(master.pid)
@@ -36,7 +36,7 @@ func (r *Renderer) endOldWorkers(ctx context.Context, master process) ([]fleet.P
 			return nil, err
 		}
 	}
-	left, err := waitNoneLeaving(ctx, master, killGrace)
+	left, err := waitNoneLeaving(ctx, killGrace, master.leaving)
 	if err != nil || left == 0 {
 		return nil, err
 	}
@@ -58,20 +58,36 @@ func endWorker(w, master process) error {
 	return err
 }
 
-// waitNoneLeaving polls until no worker is shutting down, and returns how
-// many still are when the time is over.
-func waitNoneLeaving(ctx context.Context, master process, limit time.Duration) (left int, err error) {
+// leaving counts the workers of a master that are shutting down.
+func (p process) leaving() (n int, err error) {
+	ws, err := workers(p.pid)
+	for _, w := range ws {
+		if w.title == leavingTitle {
+			n++
+		}
+	}
+	return n, err
+}
+
+// handover is longer than nginx has old workers go on after it has started new
+// ones: 100 ms (nginx, src/os/unix/ngx_process_cycle.c). They are not yet leaving then.
+const handover = 300 * time.Millisecond
+
+// waitNoneLeaving polls until no worker has been shutting down for handover, and
+// returns how many still are when the time is over.
+func waitNoneLeaving(ctx context.Context, limit time.Duration, leaving func() (int, error)) (left int, err error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	var since time.Time // none has been
 	err = poll(limited, lookEvery, func(context.Context) (bool, error) {
-		ws, err := workers(master.pid)
-		left = 0
-		for _, w := range ws {
-			if w.title == leavingTitle {
-				left++
-			}
+		left, err = leaving()
+		switch {
+		case left > 0:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
 		}
-		return left == 0, err
+		return left == 0 && time.Since(since) >= handover, err
 	})
 	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		return left, nil
