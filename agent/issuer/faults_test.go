@@ -279,7 +279,7 @@ func TestAHangIsBounded(t *testing.T) {
 			if requests.timeout != requestTimeout {
 				t.Errorf("a request may take %s, want %s", requests.timeout, requestTimeout)
 			}
-			requests.timeout = 200 * time.Millisecond
+			requests.timeout = 2 * time.Second
 			proxy.Set(testkit.Rule{Path: "/dir", Fault: fault})
 			defer proxy.Set()
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, ca.Directory, nil)

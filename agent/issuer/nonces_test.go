@@ -35,7 +35,7 @@ func refusals(n *atomic.Int32) testkit.Fault {
 // TestARefusedNonceCostsOneRequest has the CA refuse good nonces: each answer
 // brings another, so it is asked for one once.
 func TestARefusedNonceCostsOneRequest(t *testing.T) {
-	w, proxy, ca := proxied(t, testkit.PebbleOptions{NonceReject: 30})
+	w, proxy, ca := proxied(t, testkit.PebbleOptions{NonceReject: 20})
 	var refused atomic.Int32
 	proxy.Set(testkit.Rule{Method: http.MethodPost, Fault: refusals(&refused)})
 	c := w.connect(t.Context(), t, ca)

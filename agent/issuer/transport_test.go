@@ -114,7 +114,7 @@ func TestWhatIsACut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			requests.timeout = time.Second
+			requests.timeout = 5 * time.Second
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, tt.url, strings.NewReader("x"))
 			if err != nil {
 				t.Fatal(err)

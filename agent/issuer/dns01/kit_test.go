@@ -21,7 +21,7 @@ import (
 func signed(s *testkit.BindServer) map[string]fleet.Secret {
 	return secrets(map[string]string{
 		"DNSUPDATE_NAMESERVER": s.Addr, "DNSUPDATE_TSIG_ALGORITHM": "hmac-sha256.", "DNSUPDATE_TSIG_KEY": s.KeyName,
-		"DNSUPDATE_TSIG_SECRET": s.Secret, "DNSUPDATE_DNS_TIMEOUT": "1",
+		"DNSUPDATE_TSIG_SECRET": s.Secret, "DNSUPDATE_DNS_TIMEOUT": "20",
 	})
 }
 

@@ -184,7 +184,7 @@ func TestOneRecordServesOneChallengeAtATime(t *testing.T) {
 	}
 	second := make(chan error, 1)
 	go func() { second <- r.Present(t.Context(), "a.test", "token2", "token2.thumbprint") }()
-	brief, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	brief, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	if err := r.Present(brief, "a.test", "token3", "token3.thumbprint"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Present() while another challenge has the record = %v, want %v", err, context.DeadlineExceeded)
@@ -248,7 +248,13 @@ func TestLeaseEndsAProviderThatHangs(t *testing.T) {
 		ending func() error
 	}{
 		"exec": {zoneOf(bind, "exec", secrets(map[string]string{"EXEC_PATH": hanging})),
-			func() error { _, err := os.Stat(dir + "/pid"); return err },
+			func() error {
+				text, err := os.ReadFile(dir + "/pid")
+				if err == nil && !strings.HasSuffix(string(text), "\n") {
+					err = errors.New("the program has not written it yet")
+				}
+				return err
+			},
 			func() error {
 				text, err := os.ReadFile(dir + "/pid")
 				if err != nil {

@@ -31,6 +31,7 @@ func (l lookup) await(ctx context.Context, r record, own []string, most time.Dur
 	for _, server := range own {
 		servers = append(servers, []string{server})
 	}
+	var last error // of a look that was not cut short
 	for wait := firstLook; ; wait = min(wait*3/2, slowLook) {
 		var err error
 		if len(servers) == 0 {
@@ -41,6 +42,9 @@ func (l lookup) await(ctx context.Context, r record, own []string, most time.Dur
 				return nil
 			}
 		}
+		if last == nil || limit.Err() == nil {
+			last = err
+		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -49,7 +53,7 @@ func (l lookup) await(ctx context.Context, r record, own []string, most time.Dur
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return fmt.Errorf("%w after %s: %w", ErrUnseen, most, err)
+			return fmt.Errorf("%w after %s: %w", ErrUnseen, most, last)
 		}
 	}
 }
