@@ -23,6 +23,7 @@ import (
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/archive"
+	"github.com/tlsfleet/tlsfleet/agent/issuance"
 	"github.com/tlsfleet/tlsfleet/agent/issuer"
 	"github.com/tlsfleet/tlsfleet/agent/seal"
 	"github.com/tlsfleet/tlsfleet/agent/store"
@@ -47,6 +48,7 @@ type vault struct {
 	leaders string // keyring file
 	archive string // folder
 	copies  copyPlaces
+	bind    *testkit.BindServer // for the names below example.org
 	temp    *created
 }
 
@@ -63,6 +65,7 @@ func newVault(t *testing.T, mark string) *vault {
 		return path
 	}
 	v := &vault{addrs: map[int]string{}, token: rand.Text(), leaders: filepath.Join(dir, "leaders"), archive: filepath.Join(dir, "archive"), copies: newCopyPlaces(t)}
+	v.bind = testkit.Bind(t, testkit.BindOptions{Zones: []string{"example.org"}})
 	runToEnd(t, nil, "", binary(t), "keyring", "init", "--leader", "--file", v.leaders).Want(t, 0)
 	consulToken, hookKey, mac := "5e3c1d2b-0f7a-4b68-9c55-"+hex.EncodeToString(randomBytes(t, 6)), rand.Text(), randomBytes(t, 32)
 	eab := base64.RawURLEncoding.EncodeToString(mac)
@@ -73,6 +76,11 @@ func newVault(t *testing.T, mark string) *vault {
 		"leader.keyring_file": v.leaders, `archive "` + mark + `".directory`: v.archive, "ticket.accept_event_keys": true,
 		`notify "hook".webhook`: hook, `notify "hook".key_file`: keep("hook", hookKey), `notify "hook".allow_private`: true,
 		`ca "pebble".eab_key_id`: "kid", `ca "pebble".eab_key_file`: keep("eab", eab), "ticket.resume_every": "1s",
+		`dns "bind".provider`: "rfc2136", `dns "bind".domains`: []string{"example.org"}, `dns "bind".nameservers`: []string{v.bind.Addr},
+		`dns "bind".settings`: map[string]string{
+			"DNSUPDATE_NAMESERVER": v.bind.Addr, "DNSUPDATE_TSIG_ALGORITHM": "hmac-sha256.", "DNSUPDATE_TSIG_KEY": v.bind.KeyName,
+			"DNSUPDATE_TSIG_SECRET_FILE": keep("tsig", v.bind.Secret),
+		},
 	})}, testkit.PebbleOptions{EABKeys: map[string]string{"kid": eab}})
 	v.temp = watchCreated(t, v.tempDir())
 	v.secrets = v.WatchSecrets(t)
@@ -80,10 +88,16 @@ func newVault(t *testing.T, mark string) *vault {
 	for what, secret := range map[string]string{
 		"Consul token": consulToken, "dashboard token": v.token, "webhook key": hookKey, "EAB key as text": eab,
 		"S3 access key": v.copies.bucket.Access, "S3 secret key": v.copies.bucket.Secret, "password of the database": v.copies.database.Password,
+		"key of DNS updates as text": v.bind.Secret,
 	} {
 		v.secrets.Add(what, []byte(secret))
 	}
 	v.secrets.Add("EAB key", mac)
+	tsig, err := base64.StdEncoding.DecodeString(v.bind.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.secrets.Add("key of DNS updates", tsig)
 	t.Cleanup(func() {
 		if len(told()) == 0 {
 			t.Error("the webhook was told nothing: what it is told was not searched")
@@ -257,7 +271,7 @@ func TestNoSecretLeavesItsPlace(t *testing.T) {
 	v := newVault(t, mark)
 	v.leadTo(t, v.Nodes[0], "shop.test")
 	v.Add(t, "shop.test")
-	v.Add(t, "nowhere.test")
+	v.Add(t, "nowhere.test", "shop.example.org") // which the CA asks its own DNS server for
 	first := v.AwaitIssued(t, "shop.test", "", v.Nodes...)
 	own := newCA(t)
 	imported := own.Issue(t, 90, "imported.test")
@@ -267,6 +281,21 @@ func TestNoSecretLeavesItsPlace(t *testing.T) {
 	v.CLI(t, "domain", "renew", "shop.test").Want(t, 0)
 	v.AwaitIssued(t, "shop.test", first.Serial, v.Nodes...)
 	v.addKeys(t, "shop.test")
+	testkit.Eventually(t, issueTime, "records by the key of DNS updates", func() error {
+		if n := v.bind.Added(t, "_acme-challenge.shop.example.org"); n < 2 {
+			return fmt.Errorf("%d were set, want one for the preflight and one for the order", n)
+		}
+		return nil
+	})
+	failed := v.AwaitDomain(t, "shop.example.org", issuance.Waiting).Failure.At
+	v.bind.Stop(t)
+	v.CLI(t, "domain", "retry", "shop.example.org").Want(t, 0)
+	testkit.Eventually(t, issueTime, "a failure without the DNS server", func() error {
+		if d := v.AwaitDomain(t, "shop.example.org", issuance.Waiting); d.Failure.At.Equal(failed) {
+			return fmt.Errorf("it is still %+v", d.Failure)
+		}
+		return nil
+	})
 	v.handOut(t)
 	v.CLI(t, "rotate-ticket", "--wait").Want(t, 0)
 	event := randomBytes(t, 80)
@@ -276,7 +305,7 @@ func TestNoSecretLeavesItsPlace(t *testing.T) {
 	v.AwaitProved(t, epoch+2)
 	v.CLI(t, "rotate-ticket", "--emergency").Want(t, 0)
 	for _, name := range []string{mark, "bucket", "database"} {
-		v.awaitCopied(t, name, 2, 2)
+		v.awaitCopied(t, name, 2, 3)
 	}
 	file := filepath.Join(v.Dir, "fleet.backup")
 	v.CLI(t, "backup", file).Want(t, 0)
@@ -284,7 +313,7 @@ func TestNoSecretLeavesItsPlace(t *testing.T) {
 	out := filepath.Join(v.Dir, "exported")
 	v.CLI(t, "cert", "export", "imported.test", "--out", out).Want(t, 0)
 	v.CLI(t, "cert", "export", "imported.test", "--out", out, "--force").Want(t, 0)
-	for _, args := range []string{"status", "ticket show", "cert list", "cert show imported.test", "domain list", "domain show shop.test", "plan", "site list", "status --format json"} {
+	for _, args := range []string{"status", "ticket show", "cert list", "cert show imported.test", "domain list", "domain show shop.test", "domain show shop.example.org", "plan", "site list", "status --format json"} {
 		v.CLI(t, strings.Fields(args)...).Want(t, 0)
 	}
 	v.CLI(t, "doctor", "--format", "json")
