@@ -78,7 +78,8 @@ func TestARenewalNamesWhatItReplaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.awaitAnother(t, "a.test", first.Bundle)
-	if got, want := orders.all(), []string{"", first.ID}; first.ID == "" || !slices.Equal(got, want) {
+	// Pebble does not find 1 of 256 serial numbers, and is then asked once more, for a plain order.
+	if got, want := orders.all(), []string{"", first.ID}; first.ID == "" || !slices.Equal(got[:min(len(got), 2)], want) {
 		t.Errorf("orders replace %q, want %q", got, want)
 	}
 }

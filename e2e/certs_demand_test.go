@@ -128,14 +128,14 @@ func TestOnDemandIsBounded(t *testing.T) {
 	}
 	n.AwaitFollowed(t, f.Import(t, leaves...), 0)
 	const hot, loaded = "n0.test", "n1.test"
-	n.WantGiven(t, "to be loaded by nginx", loaded, 200, leaves[1])
+	n.AwaitGiven(t, loaded, 200, leaves[1])
 	live := filepath.Join(n.StateDir, "live", loaded)
 	n.EditNginx(t, "http {", "http {\nserver { server_name "+loaded+"; listen "+n.Nginx.TLSAddrs[0]+" ssl; ssl_certificate "+live+
 		"/fullchain.pem; ssl_certificate_key "+live+"/privkey.pem; }")
-	for round := range 2 {
+	for range 2 {
 		for i, l := range leaves {
-			n.WantGiven(t, fmt.Sprintf("round %d", round), l.Names[0], 200, leaves[i])
-			n.WantGiven(t, "hot", hot, 200, leaves[0])
+			n.AwaitGiven(t, l.Names[0], 200, leaves[i])
+			n.AwaitGiven(t, hot, 200, leaves[0])
 			if used := diskUse(t, filepath.Join(n.StateDir, "store")); used > bound {
 				t.Fatalf("%d bytes on disk after %s, want at most %d", used, l.Names[0], bound)
 			}
@@ -144,8 +144,8 @@ func TestOnDemandIsBounded(t *testing.T) {
 	AwaitLog(t, n.Agent, "certificates that nothing asked for lately evicted")
 	testkit.Eventually(t, settle, "room", func() error {
 		for _, l := range leaves {
-			n.WantGiven(t, "hot", hot, 200, leaves[0])
-			n.WantGiven(t, "again", l.Names[0], 200, l)
+			n.AwaitGiven(t, hot, 200, leaves[0])
+			n.AwaitGiven(t, l.Names[0], 200, l)
 		}
 		if CountLog(n.Agent, "certificates that nothing asked for lately evicted") < 2 {
 			return errors.New("evicted once")
@@ -198,7 +198,7 @@ func TestOnDemandRefusesSpoiledBundles(t *testing.T) {
 	f.CLI(t, "cert", "remove", "gone.test", "--yes").Want(t, 0)
 	n.AwaitGiven(t, "gone.test", 404, Leaf{})
 	n.AwaitNoProblem(t)
-	n.WantGiven(t, "first", "kept.test", 200, kept)
+	n.AwaitGiven(t, "kept.test", 200, kept)
 	path := f.bundlePath(t, "late.test")
 	good := f.take(t, path)
 	f.plant(t, path, f.take(t, f.bundlePath(t, "kept.test")))

@@ -17,6 +17,10 @@ func TestImportedCertificateIsServedEverywhere(t *testing.T) {
 	t.Parallel()
 	f, ca := newCertFleet(t, onShared(t, 3, listed)), newCA(t)
 	shop, wild, keep := ca.Issue(t, 30, "shop.test"), ca.Issue(t, 30, "*.wild.test"), ca.Issue(t, 30, "keep.test", "aaa.test")
+	var first [][2]uint64
+	for _, n := range f.Nodes {
+		first = append(first, n.release(t))
+	}
 	epoch := f.Import(t, shop, wild, keep)
 	for name, leaf := range map[string]Leaf{"shop.test": shop, "SHOP.Test": shop, "any.wild.test": wild, "Other.WILD.test": wild, "keep.test": keep, "aaa.test": keep} {
 		f.AwaitServed(t, ca, name, leaf, f.Nodes...)
@@ -33,7 +37,8 @@ func TestImportedCertificateIsServedEverywhere(t *testing.T) {
 
 	tickets := f.ticketsFor(t, ca, "shop.test", "aaa.test")
 	var before [][2]uint64
-	for _, n := range f.Nodes {
+	for i, n := range f.Nodes {
+		n.AwaitReleased(t, first[i])
 		before = append(before, n.release(t))
 	}
 	// aaa.test sorts first, so that it is the default certificate of a plain nginx.

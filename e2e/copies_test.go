@@ -39,9 +39,13 @@ func TestFleetOutlivesConsul(t *testing.T) {
 		a.awaitCopied(t, name, 3, 2)
 	}
 	a.awaitTold(t, addrs[0], "away")
-	if r := a.CLI(t, "status").Want(t, 0); !strings.Contains(r.Stdout, "archive disk: all is copied, seen ") || !strings.Contains(r.Stdout, "archive away: behind for ") {
-		t.Errorf("%s: want a line for each archive", r)
-	}
+	testkit.Eventually(t, settle, "a line for each archive", func() error {
+		r := a.CLI(t, "status")
+		if r.Code != 0 || !strings.Contains(r.Stdout, "archive disk: all is copied, seen ") || !strings.Contains(r.Stdout, "archive away: behind for ") {
+			return errors.New(r.String())
+		}
+		return nil
+	})
 	if err := os.Mkdir(mount, 0o700); err != nil {
 		t.Fatal(err)
 	}

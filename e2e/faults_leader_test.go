@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -92,7 +93,7 @@ func (l *lateWrite) deliver(w http.ResponseWriter, r *http.Request, pass http.Ha
 	l.held.Add(1)
 	<-l.open
 	rec := httptest.NewRecorder()
-	pass.ServeHTTP(rec, r)
+	pass.ServeHTTP(rec, r.WithContext(context.WithoutCancel(r.Context())))
 	l.answer.CompareAndSwap(0, int64(rec.Code))
 	testkit.Cut(w, r, nil)
 }

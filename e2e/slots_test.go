@@ -80,10 +80,6 @@ func TestNodesTakeTurns(t *testing.T) {
 	f.AwaitProved(t, 1+rotations)
 	f.wantApart(t, 1+rotations)
 
-	for _, n := range f.Nodes {
-		n.Settings["reload.max_share"] = "100%"
-		n.WriteConfig(t)
-	}
 	const lifted = "slots: waiting for a reload slot:"
 	limit := func() string {
 		pair, _, err := f.Consul.Client(t).KV().Get("tlsfleet/"+f.Name+"/reload/limit", nil)
@@ -93,6 +89,10 @@ func TestNodesTakeTurns(t *testing.T) {
 		return string(pair.Value)
 	}
 	before := limit()
+	for _, n := range f.Nodes {
+		n.Settings["reload.max_share"] = "100%"
+		n.WriteConfig(t)
+	}
 	testkit.Eventually(t, settle, "the new limit", func() error {
 		if limit() == before {
 			return errors.New("the leader has not written it")

@@ -129,7 +129,7 @@ func TestApplyRollsBackWhenAListenerBreaks(t *testing.T) {
 	first := newRing(t, 1)
 	g.mustProve(t, ringRelease(first))
 	g.reopen(t, func(c *Config) {
-		c.DefaultServers, c.VerifyTimeout = []string{g.nginx.TLSAddrs[0] + " ssl"}, 2*time.Second
+		c.DefaultServers, c.VerifyTimeout = []string{g.nginx.TLSAddrs[0] + " ssl"}, 6*time.Second
 	})
 	o := g.apply(t, ringRelease(newRing(t, 2)))
 	if o.Reload.Result != fleet.ReloadRolledBack || !strings.Contains(o.Reload.Err, g.nginx.TLSAddrs[0]) {

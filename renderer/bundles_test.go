@@ -87,7 +87,7 @@ func TestWorkersOfAnotherGroupAreRefused(t *testing.T) {
 	g.put(t, "a.test")
 	rel := ringRelease(newRing(t, 1))
 	rel.TLS = g.servers(NamesListed, "a.test")
-	g.cfg.VerifyTimeout = 2 * time.Second
+	g.cfg.VerifyTimeout = 6 * time.Second
 	if o := g.apply(t, rel); o.Proved {
 		t.Errorf("Apply() = %+v, want not proved", o)
 	}

@@ -66,8 +66,8 @@ func plantOutsiders(t testing.TB, c Config) {
 	}
 }
 
-// onlyWorker waits for the end of the worker that had no certificates.
-func (g *sniRig) onlyWorker(t testing.TB) (pid int) {
+// onlyWorker waits for the end of the worker that was there before the certificates.
+func (g *tlsRig) onlyWorker(t testing.TB) (pid int) {
 	t.Helper()
 	testkit.Eventually(t, 50*time.Second, "one worker", func() error {
 		ws, err := workers(g.nginx.PID())

@@ -200,10 +200,11 @@ func (s *BindServer) Thaw(tb TB) {
 // TXT are the texts of a name.
 func (s *BindServer) TXT(tb TB, name string) []string {
 	tb.Helper()
-	answer, err := s.ask(name+".", dns.TypeTXT)
-	if err != nil {
-		tb.Fatalf("ask BIND for %s: %v", name, err)
-	}
+	var answer *dns.Msg
+	Eventually(tb, bindReady, "BIND to answer for "+name, func() (err error) {
+		answer, err = s.ask(name+".", dns.TypeTXT)
+		return err
+	})
 	var all []string
 	for _, rr := range answer.Answer {
 		if txt, ok := rr.(*dns.TXT); ok {

@@ -139,13 +139,13 @@ func TestEventuallyFailsWithTheLastError(t *testing.T) {
 	calls := 0
 	f := fatal{T: t, message: make(chan string, 1)}
 	go func() {
-		Eventually(f, 30*time.Millisecond, "rain", func() error {
+		Eventually(f, 300*time.Millisecond, "rain", func() error {
 			calls++
 			return fmt.Errorf("dry %d", calls)
 		})
 	}()
 	got := <-f.message
-	if want := fmt.Sprintf("wait 30ms for rain: dry %d", calls); got != want {
+	if want := fmt.Sprintf("wait 300ms for rain: dry %d", calls); got != want {
 		t.Errorf("Eventually() failed with %q, want %q", got, want)
 	}
 	if calls < 2 {

@@ -166,6 +166,9 @@ func (s *scene) written(ctx context.Context, o options, dir string) (int, error)
 // younger counts the files below a folder that were written after a time.
 func younger(dir string, than time.Time) (n int, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // collected meanwhile
+		}
 		if err != nil || d.IsDir() {
 			return err
 		}

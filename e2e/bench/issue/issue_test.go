@@ -57,8 +57,8 @@ func TestAStuckCABeginsAnew(t *testing.T) {
 				}
 				return err
 			})
-		}); status != 0 || scenes != 2 || obtained != o.certs {
-			t.Errorf("%s obtains %d certificates in scene %d and ends with %d, want %d in the second and 0", who, obtained, scenes, status, o.certs)
+		}); status != 0 || scenes < 2 || obtained != o.certs { // Pebble may lock itself out
+			t.Errorf("%s obtains %d certificates in scene %d and ends with %d, want %d in a later one and 0", who, obtained, scenes, status, o.certs)
 		}
 	}
 }
