@@ -18,8 +18,8 @@ import (
 	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
-// guarding is a guard over the folders of a node, none of which it watches yet.
-func guarding(t *testing.T, served map[string]fleet.Hash) (g *guard, state string) {
+// idleRenderer is one with folders of its own, whose nginx does not run.
+func idleRenderer(t *testing.T) (r *renderer.Renderer, state string) {
 	t.Helper()
 	dir := t.TempDir()
 	state = filepath.Join(dir, "state")
@@ -35,6 +35,13 @@ func guarding(t *testing.T, served map[string]fleet.Hash) (g *guard, state strin
 			t.Error(err)
 		}
 	})
+	return r, state
+}
+
+// guarding is a guard over the folders of a node, none of which it watches yet.
+func guarding(t *testing.T, served map[string]fleet.Hash) (g *guard, state string) {
+	t.Helper()
+	r, state := idleRenderer(t)
 	g = &guard{
 		log: hclog.NewNullLogger(), renderer: r, fixed: map[string]uint64{}, bundles: map[fleet.Hash]bool{}, room: watchBundles,
 		certs: &suspects{wake: newWake(), turned: newWake()}, release: &releaseSuspect{wake: newWake()},

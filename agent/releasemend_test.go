@@ -1,34 +1,19 @@
 package agent
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
-	"github.com/tlsfleet/tlsfleet/agent/testkit"
-	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
 // TestLostReleaseIsMadeAnew: a release that is gone before anybody has looked at
 // it is neither forgotten nor told as proved.
 func TestLostReleaseIsMadeAnew(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	r, err := renderer.New(renderer.Config{
-		Binary: testkit.NginxBinary(t), ConfigFile: filepath.Join(dir, "nginx.conf"), PIDFile: filepath.Join(dir, "pid"),
-		StateDir: filepath.Join(dir, "state"), RunDir: testkit.TmpfsDir(t), ReleaseAddress: "127.0.0.1:1",
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r, _ := idleRenderer(t)
 	for name, until := range map[string]time.Time{"at once": {}, "after a pause": time.Now().Add(time.Hour)} {
 		t.Run(name, func(t *testing.T) {
 			v := &view{changed: func() {}, proved: 3}

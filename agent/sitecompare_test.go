@@ -1,14 +1,12 @@
 package agent
 
 import (
-	"path/filepath"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tlsfleet/tlsfleet/agent/config"
 	"github.com/tlsfleet/tlsfleet/agent/site"
-	"github.com/tlsfleet/tlsfleet/agent/testkit"
 	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
@@ -16,19 +14,7 @@ import (
 // while its first release is being made.
 func TestNoSitesNeedNoRelease(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	r, err := renderer.New(renderer.Config{
-		Binary: testkit.NginxBinary(t), ConfigFile: filepath.Join(dir, "nginx.conf"), PIDFile: filepath.Join(dir, "pid"),
-		StateDir: filepath.Join(dir, "state"), RunDir: testkit.TmpfsDir(t), ReleaseAddress: "127.0.0.1:1",
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r, _ := idleRenderer(t)
 	one := site.New("one")
 	one.ServerNames = []string{"one.test"}
 	for name, tt := range map[string]struct {

@@ -25,6 +25,17 @@ func openSession(tb testing.TB, client *api.Client, ttl time.Duration) *consul.S
 	return s
 }
 
+// throughProxy is a client that reaches a server by a proxy.
+func throughProxy(t *testing.T, server *testkit.ConsulServer) (*api.Client, *testkit.Proxy) {
+	t.Helper()
+	proxy := testkit.FaultProxy(t, server.Addr)
+	client, err := api.NewClient(&api.Config{Address: proxy.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, proxy
+}
+
 func TestOpenSessionOnFreshServer(t *testing.T) {
 	server := testkit.Consul(t, testkit.ConsulDev())
 	server.Stop(t)
@@ -58,11 +69,7 @@ func TestOpenSessionWithoutRightToLook(t *testing.T) {
 func TestSessionThatNobodyWaitsForIsDestroyed(t *testing.T) {
 	t.Parallel()
 	server := testkit.SharedConsul(t)
-	proxy := testkit.FaultProxy(t, server.Addr)
-	client, err := api.NewClient(&api.Config{Address: proxy.Addr})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client, proxy := throughProxy(t, server)
 	ctx, cancel := context.WithCancel(t.Context())
 	made := make(chan struct{})
 	proxy.Set(testkit.Rule{Path: "/v1/session/create", Fault: func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
@@ -162,11 +169,7 @@ func TestKeepLeaseEndsWithinTTLWhenConsulFreezes(t *testing.T) {
 func TestKeepSurvivesOneHungRenewal(t *testing.T) {
 	t.Parallel()
 	server := testkit.SharedConsul(t)
-	proxy := testkit.FaultProxy(t, server.Addr)
-	client, err := api.NewClient(&api.Config{Address: proxy.Addr})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client, proxy := throughProxy(t, server)
 	s := openSession(t, client, 10*time.Second)
 	proxy.Set(testkit.Rule{Path: "/v1/session/renew", Times: 1, Fault: testkit.Hang})
 	ctx, cancel := context.WithCancel(t.Context())
