@@ -75,7 +75,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	tell := notices{cfg.Fleet, notifier.Notify}
+	tell := notices{fleet: cfg.Fleet, tell: notifier.Notify, ends: notifier.Wants(notify.Expiring)}
 	r, err := openRenderer(cfg, o)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/hex"
 	"iter"
 	"maps"
 	"slices"
@@ -16,6 +17,7 @@ import (
 // are in memory. Some are read while others are checked and written.
 const (
 	readAtOnce  = 256
+	listAtOnce  = 1024 // about, at most
 	writeAtOnce = 2048
 	readers     = 2
 )
@@ -31,7 +33,8 @@ type wanted struct {
 
 // fetched is some bundles as they were read and checked, or why they were not.
 type fetched struct {
-	good map[fleet.Hash]bundle.Bundle
+	good map[fleet.Hash]bundle.Bundle // not on disk before
+	here map[fleet.Hash]bundle.Bundle // there is something of them on disk
 	bad  map[fleet.Hash]error
 }
 
@@ -122,12 +125,12 @@ func (f *certFollower) fetches(ctx context.Context, all map[fleet.Hash]wanted, s
 	if len(hashes) <= readAtOnce {
 		return func(yield func(fetched) bool) {
 			if len(hashes) > 0 {
-				yield(f.read(ctx, hashes, all, stored))
+				yield(f.read(ctx, portion{hashes: hashes}, all, stored))
 			}
 		}
 	}
 	return func(yield func(fetched) bool) {
-		parts := make(chan []fleet.Hash)
+		parts := make(chan portion)
 		read := make(chan fetched, writeAtOnce/readAtOnce)
 		var reading sync.WaitGroup
 		for range readers {
@@ -138,7 +141,7 @@ func (f *certFollower) fetches(ctx context.Context, all map[fleet.Hash]wanted, s
 			})
 		}
 		go func() {
-			for part := range slices.Chunk(hashes, readAtOnce) {
+			for _, part := range f.portions(hashes, stored) {
 				parts <- part
 			}
 			close(parts)
@@ -146,12 +149,13 @@ func (f *certFollower) fetches(ctx context.Context, all map[fleet.Hash]wanted, s
 			close(read)
 		}()
 		for got := range read {
-			for len(got.good) < writeAtOnce {
+			for len(got.good)+len(got.here) < writeAtOnce {
 				more, ok := <-read
 				if !ok {
 					break
 				}
 				maps.Copy(got.good, more.good)
+				maps.Copy(got.here, more.here)
 				maps.Copy(got.bad, more.bad)
 			}
 			if !yield(got) {
@@ -163,47 +167,98 @@ func (f *certFollower) fetches(ctx context.Context, all map[fleet.Hash]wanted, s
 	}
 }
 
+// portion is bundles that are read at a time.
+type portion struct {
+	digits string // that their hashes begin with, where what begins so is listed
+	hashes []fleet.Hash
+}
+
+// portions divides many bundles. Where most of what the fleet has is missing
+// here, they are those that Consul lists together.
+func (f *certFollower) portions(hashes []fleet.Hash, stored func(fleet.Hash) bool) []portion {
+	missing := 0
+	for _, hash := range hashes {
+		if !stored(hash) {
+			missing++
+		}
+	}
+	var parts []portion
+	if missing < bulk || missing < f.head.Names/2 {
+		for part := range slices.Chunk(hashes, readAtOnce) {
+			parts = append(parts, portion{hashes: part})
+		}
+		return parts
+	}
+	digits := 1
+	for n := missing / 16; n > listAtOnce; n /= 16 {
+		digits++
+	}
+	under := map[string][]fleet.Hash{}
+	for _, hash := range hashes {
+		first := hex.EncodeToString(hash[:(digits+1)/2])[:digits]
+		under[first] = append(under[first], hash)
+	}
+	for first, some := range under {
+		parts = append(parts, portion{first, some})
+	}
+	return parts
+}
+
 // read fetches some bundles, unless they are here already, and checks them; when
 // fetching ends early, none of them.
-func (f *certFollower) read(ctx context.Context, hashes []fleet.Hash, all map[fleet.Hash]wanted, stored func(fleet.Hash) bool) fetched {
+func (f *certFollower) read(ctx context.Context, part portion, all map[fleet.Hash]wanted, stored func(fleet.Hash) bool) fetched {
 	here := map[fleet.Hash]bundle.Bundle{}
-	missing := slices.DeleteFunc(hashes, func(hash fleet.Hash) bool {
-		if stored(hash) {
-			if _, whole := f.renderer.CheckBundle(hash); whole != nil {
-				here[hash] = *whole
-			}
+	broken := map[fleet.Hash]bool{}
+	missing := slices.DeleteFunc(part.hashes, func(hash fleet.Hash) bool {
+		if !stored(hash) {
+			return false
 		}
-		_, ok := here[hash]
-		return ok
+		_, whole := f.renderer.CheckBundle(hash)
+		if whole == nil {
+			broken[hash] = true
+			return false
+		}
+		here[hash] = *whole
+		return true
 	})
-	good, bad, err := f.store.Bundles(ctx, missing)
+	good, bad, err := f.store.BundlesUnder(ctx, part.digits, missing)
 	if err != nil {
 		good, bad = map[fleet.Hash]bundle.Bundle{}, map[fleet.Hash]error{}
 		for _, hash := range missing {
 			bad[hash] = err
 		}
 	}
-	maps.Copy(good, here)
-	for hash, b := range good {
-		if err := usable(&f.checker, b, !all[hash].full); err != nil {
-			bad[hash] = err
+	for hash := range broken {
+		if b, ok := good[hash]; ok {
+			here[hash] = b
 			delete(good, hash)
 		}
 	}
-	return fetched{good, bad}
+	for _, some := range []map[fleet.Hash]bundle.Bundle{good, here} {
+		for hash, b := range some {
+			if err := usable(&f.checker, b, !all[hash].full); err != nil {
+				bad[hash] = err
+				delete(some, hash)
+			}
+		}
+	}
+	return fetched{good, here, bad}
 }
 
 // put writes bundles, and says of each that was asked for what came of it. Those
 // that were checked in full are marked.
 func (f *certFollower) put(got fetched, all map[fleet.Hash]wanted) map[fleet.Hash]error {
 	result := got.bad
-	failed := f.renderer.PutBundles(got.good)
-	for hash := range got.good {
-		result[hash] = failed[hash]
-		if all[hash].full && failed[hash] == nil {
-			f.mark(hash)
+	note := func(some map[fleet.Hash]bundle.Bundle, failed map[fleet.Hash]error) {
+		for hash := range some {
+			result[hash] = failed[hash]
+			if all[hash].full && failed[hash] == nil {
+				f.mark(hash)
+			}
 		}
 	}
+	note(got.good, f.renderer.PutNewBundles(got.good))
+	note(got.here, f.renderer.PutBundles(got.here))
 	return result
 }
 

@@ -150,7 +150,7 @@ func (w *issueWorld) work(t *testing.T, session string) (end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	w.problems = newProblems(func() {})
-	i := &issue{log: testkit.Logger(t), store: w.leading, rules: w.rules, problems: w.problems, past: func() past { return w.past }, notices: notices{"test", w.tell}, seen: &leading{}, attempted: func(string) {}, now: w.now}
+	i := &issue{log: testkit.Logger(t), store: w.leading, rules: w.rules, problems: w.problems, past: func() past { return w.past }, notices: notices{fleet: "test", tell: w.tell}, seen: &leading{}, attempted: func(string) {}, now: w.now}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

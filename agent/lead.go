@@ -88,7 +88,9 @@ func (l *lead) Run(ctx context.Context, session string) error {
 	beside.Go(func() { l.resealing.Run(ctx, session) })
 	beside.Go(func() { l.waves.Run(ctx, session) })
 	beside.Go(func() { l.issue.Run(ctx, session) })
-	beside.Go(func() { l.notices.expiring(ctx, l.store, l.log) })
+	if l.notices.ends {
+		beside.Go(func() { l.notices.expiring(ctx, l.store, l.log) })
+	}
 	defer func() {
 		stop()
 		beside.Wait()

@@ -52,6 +52,7 @@ func openSink(c config.Notify) (notify.Sink, error) {
 type notices struct {
 	fleet string
 	tell  func(notify.Event)
+	ends  bool // somebody is to know of certificates that end
 }
 
 // attempted tells what an attempt at a certificate has come to.
@@ -136,15 +137,15 @@ func (n notices) lookForEnds(ctx context.Context, s *store.Store, now time.Time)
 	for _, r := range shards {
 		for _, e := range r.Shard.Entries {
 			if !e.Removed && e.Source == fleet.SourceImport {
-				n.ends(e, now)
+				n.ending(e, now)
 			}
 		}
 	}
 	return nil
 }
 
-// ends tells of an entry whose certificate ends soon, once at each warning.
-func (n notices) ends(e fleet.Entry, now time.Time) {
+// ending tells of an entry whose certificate ends soon, once at each warning.
+func (n notices) ending(e fleet.Entry, now time.Time) {
 	left := e.NotAfter.Sub(now)
 	due := time.Duration(0)
 	for _, w := range warnings {

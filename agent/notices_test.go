@@ -19,7 +19,7 @@ func TestNoticesOfAlarms(t *testing.T) {
 	since := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	alarm := fleet.Problem{Code: "ring-refused", Severity: fleet.Alarm, Message: "m", Since: since}
 	reports := []fleet.Report{{Node: "n1", Problems: []fleet.Problem{alarm, {Code: "w", Severity: fleet.Warning, Since: since}}}, {Node: "n2"}}
-	n := notices{"f", c.take}
+	n := notices{fleet: "f", tell: c.take}
 	n.reported(reports)
 	n.reported(reports)
 	if len(c.events) != 2 || c.events[0].ID != c.events[1].ID || c.events[0].Facts["node"] != "n1" || c.events[0].Kind != notify.Problem {
@@ -50,7 +50,7 @@ func TestNoticesOfEnds(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var c told
-			notices{"f", c.take}.ends(fleet.Entry{Name: "a.test", NotAfter: now.Add(tt.left)}, now)
+			notices{fleet: "f", tell: c.take}.ending(fleet.Entry{Name: "a.test", NotAfter: now.Add(tt.left)}, now)
 			if told := len(c.events) == 1; told != (tt.want != "") || told && !strings.Contains(c.events[0].ID, "-"+tt.want+"-") {
 				t.Errorf("ends() told %+v, want %q", c.events, tt.want)
 			}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tlsfleet/tlsfleet/agent/bundle"
 )
 
 // bundleFile is one file of a bundle.
@@ -24,7 +26,12 @@ type bundleFile struct {
 type maker struct {
 	store folder
 	gid   int
+	look  bool            // whether a bundle is in place already
+	sync  bool            // makes files and folders durable one by one
 	needs map[string]need // by the name in the bundle; the bundle itself is ""
+
+	series     bundle.Series
+	chain, key []byte // the files of the bundle that is made
 }
 
 // need is what is not right of something new; umask, set-group-ID and default
@@ -33,7 +40,7 @@ type need struct{ owner, mode bool }
 
 // file writes a file into a new folder of the store. Mode and group are those
 // that it keeps, from the first byte on, where umask and parent let them.
-func (m *maker) file(dir string, f bundleFile, sync bool) (err error) {
+func (m *maker) file(dir string, f bundleFile) (err error) {
 	path := dir + "/" + f.name
 	var fd int
 	err = uninterrupted(func() (err error) {
@@ -48,14 +55,14 @@ func (m *maker) file(dir string, f bundleFile, sync bool) (err error) {
 			err = &fs.PathError{Op: "close", Path: m.store.in(path), Err: closeErr}
 		}
 	}()
-	if err := m.fill(fd, f, sync); err != nil {
+	if err := m.fill(fd, f); err != nil {
 		return &fs.PathError{Op: "write", Path: m.store.in(path), Err: err}
 	}
 	return nil
 }
 
 // fill is file with an open one: an os.File costs as much as the file itself.
-func (m *maker) fill(fd int, f bundleFile, sync bool) error {
+func (m *maker) fill(fd int, f bundleFile) error {
 	n, err := m.need(f.name, f.perm, func(st *unix.Stat_t) error { return unix.Fstat(fd, st) })
 	if err == nil && n.owner {
 		err = unix.Fchown(fd, -1, m.gid)
@@ -70,7 +77,7 @@ func (m *maker) fill(fd int, f bundleFile, sync bool) error {
 			return err
 		})
 	}
-	if err != nil || !sync {
+	if err != nil || !m.sync {
 		return err
 	}
 	return uninterrupted(func() error { return unix.Fsync(fd) })

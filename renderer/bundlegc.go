@@ -20,6 +20,7 @@ func (r *Renderer) orphan(hash fleet.Hash) { r.orphans[hash] = time.Now() }
 func (r *Renderer) CollectBundles(keep time.Duration, spare ...fleet.Hash) (removed int, err error) {
 	r.certs.Lock()
 	defer r.certs.Unlock()
+	r.fresh = nil
 	named, err := r.named()
 	if err != nil {
 		return 0, fmt.Errorf("collect bundles: %w", err)

@@ -31,9 +31,22 @@ func (r *Renderer) PutBundle(hash fleet.Hash, b bundle.Bundle) error {
 // PutBundles is PutBundle for several at once, much faster for many. It returns
 // those that cannot be written, with why; all others are in place.
 func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) map[fleet.Hash]error {
+	return r.putBundles(bundles, true)
+}
+
+// PutNewBundles is PutBundles for bundles that the caller knows not to be there:
+// it does not look for them. One that is there after all is replaced by its like.
+func (r *Renderer) PutNewBundles(bundles map[fleet.Hash]bundle.Bundle) map[fleet.Hash]error {
+	return r.putBundles(bundles, false)
+}
+
+func (r *Renderer) putBundles(bundles map[fleet.Hash]bundle.Bundle, look bool) map[fleet.Hash]error {
+	failed := map[fleet.Hash]error{}
+	if len(bundles) == 0 {
+		return failed
+	}
 	r.certs.Lock()
 	defer r.certs.Unlock()
-	failed := map[fleet.Hash]error{}
 	fail := func(hash fleet.Hash, err error) { failed[hash] = fmt.Errorf("put bundle %s: %w", hash, err) }
 	var store folder
 	err := r.admit(nil)
@@ -51,7 +64,7 @@ func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) map[fleet.Ha
 		delete(r.orphans, hash)
 	}
 	each := len(bundles) < syncfsAt
-	staged := r.stageBundles(store, bundles, each, fail)
+	staged := r.stageBundles(maker{store: store, gid: *r.group, look: look, sync: each}, bundles, fail)
 	if len(staged) == 0 {
 		return failed
 	}
@@ -72,10 +85,13 @@ func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) map[fleet.Ha
 
 // settleBundles renames what is staged to its place.
 func (r *Renderer) settleBundles(store folder, staged map[fleet.Hash]string, fail func(fleet.Hash, error)) {
+	r.fresh = make(map[fleet.Hash]bool, len(staged))
 	for hash, temp := range staged {
 		if err := r.settleIn(store, temp, hash.String()); err != nil {
 			fail(hash, err)
+			continue
 		}
+		r.fresh[hash] = true
 	}
 	if err := syncDir(r.cfg.storeDir()); err != nil {
 		for hash := range staged {
@@ -84,18 +100,19 @@ func (r *Renderer) settleBundles(store folder, staged map[fleet.Hash]string, fai
 	}
 }
 
-// stageBundles stages those that are not in place, on all processors. The
-// caller holds r.certs.
-func (r *Renderer) stageBundles(store folder, bundles map[fleet.Hash]bundle.Bundle, durable bool, fail func(fleet.Hash, error)) map[fleet.Hash]string {
+// stageBundles stages those that are not in place, on all processors, each with
+// a maker like this one. The caller holds r.certs.
+func (r *Renderer) stageBundles(like maker, bundles map[fleet.Hash]bundle.Bundle, fail func(fleet.Hash, error)) map[fleet.Hash]string {
 	var mu sync.Mutex
 	staged := make(map[fleet.Hash]string, len(bundles))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for part := range slices.Chunk(slices.Collect(maps.Keys(bundles)), stageAtOnce) {
 		g.Go(func() error {
-			m := maker{store: store, gid: *r.group, needs: map[string]need{}}
+			m := like
+			m.needs = map[string]need{}
 			for _, hash := range part {
-				temp, err := r.stageBundle(&m, hash, bundles[hash], durable)
+				temp, err := r.stageBundle(&m, hash, bundles[hash])
 				mu.Lock()
 				if err != nil {
 					fail(hash, err)
@@ -117,28 +134,29 @@ func (r *Renderer) stageBundles(store folder, bundles map[fleet.Hash]bundle.Bund
 const stageAtOnce = 64
 
 // stageBundle writes a bundle's files into a temporary folder in the store, and
-// returns its name; no folder if the bundle is in place. sync makes the files
-// durable.
-func (r *Renderer) stageBundle(m *maker, hash fleet.Hash, b bundle.Bundle, sync bool) (temp string, _ error) {
-	if got := bundle.Hash(b); got != hash || hash.IsZero() {
+// returns its name; no folder if the bundle is in place.
+func (r *Renderer) stageBundle(m *maker, hash fleet.Hash, b bundle.Bundle) (temp string, _ error) {
+	if got := m.series.Hash(b); got != hash || hash.IsZero() {
 		return "", fmt.Errorf("it has the hash %s", got)
 	}
-	key := bundle.KeyPEM(b).Reveal()
-	defer clear(key)
-	files := []bundleFile{{fullchainFile, bundle.FullchainPEM(b), 0o644}, {privkeyFile, key, 0o640}}
+	m.chain, m.key = m.series.AppendFullchainPEM(m.chain[:0], b), bundle.AppendKeyPEM(m.key[:0], b)
+	defer clear(m.key)
+	files := []bundleFile{{fullchainFile, m.chain, 0o644}, {privkeyFile, m.key, 0o640}}
 	name := hash.String()
-	if done, err := r.keepBundle(m.store, name, files); done || err != nil {
-		return "", err
+	if m.look {
+		if done, err := r.keepBundle(m.store, name, files); done || err != nil {
+			return "", err
+		}
 	}
 	temp = stagePrefix + name
-	if err := m.bundle(temp, files, sync); err != nil {
+	if err := m.bundle(temp, files); err != nil {
 		return "", errors.Join(err, os.RemoveAll(m.store.in(temp)))
 	}
 	return temp, nil
 }
 
 // bundle writes the files into a new temporary folder of the store.
-func (m *maker) bundle(temp string, files []bundleFile, sync bool) error {
+func (m *maker) bundle(temp string, files []bundleFile) error {
 	err := m.folder(temp, "", 0o710)
 	if errors.Is(err, fs.ErrExist) { // left by a write that failed
 		if err = os.RemoveAll(m.store.in(temp)); err == nil {
@@ -149,11 +167,11 @@ func (m *maker) bundle(temp string, files []bundleFile, sync bool) error {
 		return err
 	}
 	for _, f := range files {
-		if err := m.file(temp, f, sync); err != nil {
+		if err := m.file(temp, f); err != nil {
 			return err
 		}
 	}
-	if err := m.folder(temp+"/"+rootDir, rootDir, 0o750); err != nil || !sync {
+	if err := m.folder(temp+"/"+rootDir, rootDir, 0o750); err != nil || !m.sync {
 		return err
 	}
 	return syncDir(m.store.in(temp))

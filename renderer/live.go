@@ -45,12 +45,8 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 	defer live.close()
 	var errs []error
 	for name, hash := range flips {
-		mode, err := store.mode(hash.String())
-		switch {
-		case err != nil:
-		case mode != unix.S_IFDIR:
-			err = ErrNoBundle
-		default:
+		err := r.has(store, hash)
+		if err == nil {
 			err = r.setLive(live, name, hash)
 		}
 		if err != nil {
@@ -59,6 +55,19 @@ func (r *Renderer) SetLive(flips map[string]fleet.Hash) error {
 		r.step(StepLive)
 	}
 	return errors.Join(errs...)
+}
+
+// has is nil for a bundle in the store. It looks, unless that was put just now.
+func (r *Renderer) has(store folder, hash fleet.Hash) error {
+	if r.fresh[hash] {
+		delete(r.fresh, hash)
+		return nil
+	}
+	mode, err := store.mode(hash.String())
+	if err == nil && mode != unix.S_IFDIR {
+		err = ErrNoBundle
+	}
+	return err
 }
 
 func (r *Renderer) setLive(live folder, name string, hash fleet.Hash) error {

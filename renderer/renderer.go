@@ -34,6 +34,7 @@ type Renderer struct {
 	certs   sync.Mutex               // one change of the certificates at a time; taken after mu
 	group   *int                     // of nginx's workers; nil if not yet known
 	orphans map[fleet.Hash]time.Time // bundles without a name, since when
+	fresh   map[fleet.Hash]bool      // put last, and not yet served
 
 	unsynced map[string]bool // copies of the inventory that are not durable yet
 }

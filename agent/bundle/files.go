@@ -12,15 +12,18 @@ import (
 // FullchainPEM is the file of nginx's directive ssl_certificate: the leaf and
 // its chain.
 func FullchainPEM(b Bundle) []byte {
-	size := pemSize(certificate, b.Leaf)
+	size := pemSize(certificate, len(b.Leaf))
 	for _, der := range b.Chain {
-		size += pemSize(certificate, der)
+		size += pemSize(certificate, len(der))
 	}
-	out := appendPEM(make([]byte, 0, size), certificate, b.Leaf)
-	for _, der := range b.Chain {
-		out = appendPEM(out, certificate, der)
+	return appendChainPEM(appendPEM(make([]byte, 0, size), certificate, b.Leaf), b.Chain)
+}
+
+func appendChainPEM(dst []byte, chain [][]byte) []byte {
+	for _, der := range chain {
+		dst = appendPEM(dst, certificate, der)
 	}
-	return out
+	return dst
 }
 
 // The kinds of PEM blocks of a bundle.
@@ -36,8 +39,8 @@ const (
 	pemFrames = len("-----BEGIN -----\n-----END -----\n")
 )
 
-func pemSize(kind string, der []byte) int {
-	return pemFrames + 2*len(kind) + base64.StdEncoding.EncodedLen(len(der)) + (len(der)+pemLine-1)/pemLine
+func pemSize(kind string, der int) int {
+	return pemFrames + 2*len(kind) + base64.StdEncoding.EncodedLen(der) + (der+pemLine-1)/pemLine
 }
 
 // appendPEM appends what pem.Encode writes, in a third of the time.
@@ -51,8 +54,18 @@ func appendPEM(dst []byte, kind string, der []byte) []byte {
 
 // KeyPEM is the file of nginx's directive ssl_certificate_key: PKCS#8.
 func KeyPEM(b Bundle) fleet.Secret {
+	text := AppendKeyPEM(nil, b)
+	defer clear(text)
+	return fleet.NewSecret(text)
+}
+
+// AppendKeyPEM appends what KeyPEM has, in clear; the caller owns it. It leaves
+// no copy behind.
+func AppendKeyPEM(dst []byte, b Bundle) []byte {
+	dst = slices.Grow(dst, pemSize(privateKey, b.Key.Len()))
 	der := b.Key.Reveal()
-	return fleet.NewSecret(appendPEM(make([]byte, 0, pemSize(privateKey, der)), privateKey, der))
+	defer clear(der)
+	return appendPEM(dst, privateKey, der)
 }
 
 // FromFiles reads what FullchainPEM and KeyPEM made, and nothing else: it

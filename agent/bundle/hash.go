@@ -17,14 +17,25 @@ const (
 
 // Hash identifies a bundle: SHA-256 over its chain's hash, its leaf and its
 // key. It is public; nobody can guess the key from it.
-func Hash(b Bundle) fleet.Hash {
-	chain, key := ChainHash(b.Chain), b.Key.Reveal()
+func Hash(b Bundle) fleet.Hash { return hashWith(b, ChainHash(b.Chain)) }
+
+// hashWith is Hash of a bundle whose chain has this hash.
+func hashWith(b Bundle, chain fleet.Hash) fleet.Hash {
+	key := b.Key.Reveal()
 	defer clear(key)
 	h := hasher{sha256.New()}
 	h.write([]byte(bundleDomain))
 	h.write(chain[:])
 	h.field(b.Leaf)
 	h.field(key)
+	return h.sum()
+}
+
+// RecordHash is the Hash of the bundle that Encode made this record of.
+func RecordHash(record []byte) fleet.Hash {
+	h := hasher{sha256.New()}
+	h.write([]byte(bundleDomain))
+	h.write(record[min(1, len(record)):]) // without the schema
 	return h.sum()
 }
 

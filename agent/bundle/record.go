@@ -27,6 +27,11 @@ func Encode(b Bundle) ([]byte, error) {
 // made of the record named by RecordChain, or empty. It is kept as it is, not
 // copied. Errors wrap ErrSchema for a schema of another version, else ErrRecord.
 func Decode(record []byte, chain [][]byte) (Bundle, error) {
+	return new(Series).Decode(record, chain)
+}
+
+// Decode is the function Decode.
+func (s *Series) Decode(record []byte, chain [][]byte) (Bundle, error) {
 	hash, fields, err := decodeRecord(record)
 	if err != nil {
 		return Bundle{}, fmt.Errorf("decode bundle: %w", err)
@@ -34,7 +39,7 @@ func Decode(record []byte, chain [][]byte) (Bundle, error) {
 	if len(chain) == 0 {
 		chain = nil
 	}
-	if got := ChainHash(chain); got != hash {
+	if got := s.chain(chain).hash; got != hash {
 		return Bundle{}, fmt.Errorf("decode bundle: %w: it needs the chain %s, got %s", ErrRecord, hash, got)
 	}
 	b := Bundle{Leaf: bytes.Clone(fields[0]), Key: fleet.NewSecret(fields[1]), Chain: chain}

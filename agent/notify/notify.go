@@ -51,6 +51,11 @@ func New(log hclog.Logger, receivers ...Receiver) *Notifier {
 	return n
 }
 
+// Wants reports whether any receiver takes events of a kind.
+func (n *Notifier) Wants(kind Kind) bool {
+	return slices.ContainsFunc(n.lines, func(l *line) bool { return len(l.kinds) == 0 || slices.Contains(l.kinds, kind) })
+}
+
 // Notify takes an event and returns at once. An event with an ID that was taken
 // before is left out.
 func (n *Notifier) Notify(e Event) {

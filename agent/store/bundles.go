@@ -19,7 +19,7 @@ func (s *Store) Bundle(ctx context.Context, hash fleet.Hash) (bundle.Bundle, err
 	if err != nil {
 		return bundle.Bundle{}, err
 	}
-	return s.bundleOf(hash, pair, func(chain fleet.Hash) ([][]byte, error) { return s.chain(ctx, chain) })
+	return s.bundleOf(new(bundle.Series), hash, pair, func(chain fleet.Hash) ([][]byte, error) { return s.chain(ctx, chain) })
 }
 
 // Bundles is Bundle for many in few requests. The bundles that cannot be had
@@ -39,10 +39,11 @@ func (s *Store) Bundles(ctx context.Context, hashes []fleet.Hash) (map[fleet.Has
 		paths[i] = bundlePath(hash)
 	}
 	chain := s.chainOnce(ctx)
+	var series bundle.Series
 	err := s.getAll(ctx, paths, func(i int, pair *api.KVPair, err error) {
 		var b bundle.Bundle
 		if err == nil {
-			b, err = s.bundleOf(hashes[i], pair, chain)
+			b, err = s.bundleOf(&series, hashes[i], pair, chain)
 		}
 		if err != nil {
 			bad[hashes[i]] = err
@@ -57,13 +58,16 @@ func (s *Store) Bundles(ctx context.Context, hashes []fleet.Hash) (map[fleet.Has
 }
 
 // bundleOf opens a bundle's record, with its chain from chainOf.
-func (s *Store) bundleOf(hash fleet.Hash, pair *api.KVPair, chainOf func(fleet.Hash) ([][]byte, error)) (bundle.Bundle, error) {
+func (s *Store) bundleOf(series *bundle.Series, hash fleet.Hash, pair *api.KVPair, chainOf func(fleet.Hash) ([][]byte, error)) (bundle.Bundle, error) {
 	path := bundlePath(hash)
 	plain, err := open(s, path, pair.Value, func(plain []byte) ([]byte, uint64, error) { return plain, immutable, nil })
 	if err != nil {
 		return bundle.Bundle{}, err
 	}
 	chainHash, err := bundle.RecordChain(plain)
+	if err == nil && bundle.RecordHash(plain) != hash {
+		err = errOtherHash
+	}
 	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("open %s: %w: %w", path, ErrRecord, err)
 	}
@@ -71,10 +75,7 @@ func (s *Store) bundleOf(hash fleet.Hash, pair *api.KVPair, chainOf func(fleet.H
 	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("chain of %s: %w", path, err)
 	}
-	b, err := bundle.Decode(plain, chain)
-	if err == nil && bundle.Hash(b) != hash {
-		err = errOtherHash
-	}
+	b, err := series.Decode(plain, chain)
 	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("open %s: %w: %w", path, ErrRecord, err)
 	}

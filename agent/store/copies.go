@@ -132,7 +132,7 @@ func (s *Store) ChainOf(hash fleet.Hash, sealed []byte) (fleet.Hash, error) {
 
 // CheckBundle refuses a bundle's record that is not what its hash says; ErrRecord.
 func (s *Store) CheckBundle(hash fleet.Hash, sealed []byte, chainOf func(fleet.Hash) ([][]byte, error)) error {
-	_, err := s.bundleOf(hash, &api.KVPair{Value: sealed}, chainOf)
+	_, err := s.bundleOf(new(bundle.Series), hash, &api.KVPair{Value: sealed}, chainOf)
 	return err
 }
 

@@ -25,25 +25,49 @@ func (s *Store) getAll(ctx context.Context, paths []string, each func(i int, pai
 	if len(paths) == 1 {
 		return s.getOne(ctx, paths[0], func(pair *api.KVPair, err error) { each(0, pair, err) })
 	}
-	size := firstGets
-	for from := 0; from < len(paths); {
-		batch := paths[from:min(from+size, len(paths))]
-		pairs, err := s.snapshot(ctx, batch)
-		if err != nil {
-			return err
+	for b := range s.batches(ctx, paths) {
+		if b.err != nil {
+			return b.err
 		}
-		largest := 1
-		for i, path := range batch {
-			pair, err := pairs.record(path)
-			each(from+i, pair, err)
-			if pair != nil {
-				largest = max(largest, len(pair.Value))
-			}
+		for i, path := range b.paths {
+			pair, err := b.record(path)
+			each(b.from+i, pair, err)
 		}
-		from += len(batch)
-		size = min(max(answerSize/largest, 1), maxGets)
 	}
 	return nil
+}
+
+// readBatch is some of many keys, from one of them on, or why they were not read.
+type readBatch struct {
+	snapshot
+	from  int
+	paths []string
+	err   error
+}
+
+// batches reads many keys, and goes on while the caller looks at what came. It
+// ends with the first error, and has to be read to its end.
+func (s *Store) batches(ctx context.Context, paths []string) <-chan readBatch {
+	read := make(chan readBatch)
+	go func() {
+		defer close(read)
+		size := firstGets
+		for from := 0; from < len(paths); {
+			b := readBatch{from: from, paths: paths[from:min(from+size, len(paths))]}
+			b.snapshot, b.err = s.snapshot(ctx, b.paths)
+			read <- b
+			if b.err != nil {
+				return
+			}
+			largest := 1
+			for _, pair := range b.pairs {
+				largest = max(largest, len(pair.Value))
+			}
+			from += len(b.paths)
+			size = min(max(answerSize/largest, 1), maxGets)
+		}
+	}()
+	return read
 }
 
 // getOne is getAll for one key.
@@ -71,8 +95,8 @@ func (s *Store) snapshot(ctx context.Context, paths []string) (snapshot, error) 
 	}
 	q, cancel := read(ctx)
 	defer cancel()
-	var answer manyAnswer
-	q = q.WithContext(context.WithValue(q.Context(), manyKey{}, &answer)) //nolint:contextcheck // it is q's own
+	var answer reads
+	q = answer.answer().with(q) //nolint:contextcheck // it is q's own
 	ok, resp, meta, err := s.client.Txn().Txn(ops, q)
 	if err == nil && !ok {
 		err = refusal(ops, resp.Errors)

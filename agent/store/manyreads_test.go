@@ -20,9 +20,9 @@ func (a answering) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 // send is what comes of a transaction of reads, with what consul/api gets.
-func (a answering) send(t *testing.T) (answer manyAnswer, rest []byte, err error) {
+func (a answering) send(t *testing.T) (answer reads, rest []byte, err error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(context.WithValue(t.Context(), manyKey{}, &answer), http.MethodPut, "http://consul/v1/txn", http.NoBody)
+	req, err := http.NewRequestWithContext(context.WithValue(t.Context(), manyKey{}, answer.answer()), http.MethodPut, "http://consul/v1/txn", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
