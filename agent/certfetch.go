@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"encoding/hex"
-	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/tlsfleet/tlsfleet/agent/bundle"
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
 // How many bundles are read at a time, and how many are written; twice as many
@@ -33,9 +33,16 @@ type wanted struct {
 
 // fetched is some bundles as they were read and checked, or why they were not.
 type fetched struct {
-	good map[fleet.Hash]bundle.Bundle // not on disk before
-	here map[fleet.Hash]bundle.Bundle // there is something of them on disk
+	good map[fleet.Hash]bundle.Bundle // nothing of them is on disk
+	here map[fleet.Hash]bundle.Bundle // something is
 	bad  map[fleet.Hash]error
+}
+
+// written is fetched, with the new ones written and not yet in place.
+type written struct {
+	staged *renderer.Staged
+	here   map[fleet.Hash]bundle.Bundle
+	bad    map[fleet.Hash]error
 }
 
 // brought is what came of the bundles that todo names.
@@ -55,18 +62,17 @@ func (f *certFollower) fetch(ctx context.Context) brought {
 	all := f.wanted()
 	early := len(all) >= bulk
 	for got := range f.fetches(ctx, all, f.here(len(all))) {
-		var written []fleet.Hash
-		for hash, err := range f.put(got, all) {
-			if err != nil {
-				b.failed[hash] = err
-				continue
-			}
+		placed, failed := f.place(got)
+		maps.Copy(b.failed, failed)
+		for _, hash := range placed {
 			b.ready[hash] = true
-			b.full[hash] = all[hash].full
-			written = append(written, hash)
+			if all[hash].full {
+				b.full[hash] = true
+				f.mark(hash)
+			}
 		}
 		if early {
-			f.serveNew(written, all, b.added)
+			f.serveNew(placed, all, b.added)
 		}
 	}
 	return b
@@ -91,11 +97,11 @@ func (f *certFollower) wanted() map[fleet.Hash]wanted {
 	return all
 }
 
-// serveNew serves names for the first time with bundles that are written, and
+// serveNew serves names for the first time with bundles that are in place, and
 // notes them. What fails is tried with all others, and told then.
-func (f *certFollower) serveNew(written []fleet.Hash, all map[fleet.Hash]wanted, added map[string]fleet.Hash) {
+func (f *certFollower) serveNew(placed []fleet.Hash, all map[fleet.Hash]wanted, added map[string]fleet.Hash) {
 	flips := map[string]fleet.Hash{}
-	for _, hash := range written {
+	for _, hash := range placed {
 		for _, name := range all[hash].names {
 			flips[name] = hash
 		}
@@ -119,35 +125,13 @@ func (f *certFollower) here(many int) func(fleet.Hash) bool {
 	return f.renderer.HasBundle
 }
 
-// fetches reads and checks bundles while the caller writes those before.
-func (f *certFollower) fetches(ctx context.Context, all map[fleet.Hash]wanted, stored func(fleet.Hash) bool) iter.Seq[fetched] {
-	hashes := slices.Collect(maps.Keys(all))
-	if len(hashes) <= readAtOnce {
-		return func(yield func(fetched) bool) {
-			if len(hashes) > 0 {
-				yield(f.read(ctx, portion{hashes: hashes}, all, stored))
-			}
-		}
-	}
-	return func(yield func(fetched) bool) {
-		parts := make(chan portion)
-		read := make(chan fetched, writeAtOnce/readAtOnce)
-		var reading sync.WaitGroup
-		for range readers {
-			reading.Go(func() {
-				for part := range parts {
-					read <- f.read(ctx, part, all, stored)
-				}
-			})
-		}
-		go func() {
-			for _, part := range f.portions(hashes, stored) {
-				parts <- part
-			}
-			close(parts)
-			reading.Wait()
-			close(read)
-		}()
+// fetches reads, checks and writes bundles while the caller, who takes all of
+// them, puts those before in place.
+func (f *certFollower) fetches(ctx context.Context, all map[fleet.Hash]wanted, stored func(fleet.Hash) bool) <-chan written {
+	ready := make(chan written)
+	go func() {
+		defer close(ready)
+		read := f.reads(ctx, all, stored)
 		for got := range read {
 			for len(got.good)+len(got.here) < writeAtOnce {
 				more, ok := <-read
@@ -158,13 +142,33 @@ func (f *certFollower) fetches(ctx context.Context, all map[fleet.Hash]wanted, s
 				maps.Copy(got.here, more.here)
 				maps.Copy(got.bad, more.bad)
 			}
-			if !yield(got) {
-				for range read {
-					continue // so that no reader waits
-				}
-			}
+			ready <- written{f.renderer.StageBundles(got.good), got.here, got.bad}
 		}
+	}()
+	return ready
+}
+
+// reads reads and checks bundles.
+func (f *certFollower) reads(ctx context.Context, all map[fleet.Hash]wanted, stored func(fleet.Hash) bool) <-chan fetched {
+	parts := make(chan portion)
+	read := make(chan fetched, writeAtOnce/readAtOnce)
+	var reading sync.WaitGroup
+	for range readers {
+		reading.Go(func() {
+			for part := range parts {
+				read <- f.read(ctx, part, all, stored)
+			}
+		})
 	}
+	go func() {
+		for _, part := range f.portions(slices.Collect(maps.Keys(all)), stored) {
+			parts <- part
+		}
+		close(parts)
+		reading.Wait()
+		close(read)
+	}()
+	return read
 }
 
 // portion is bundles that are read at a time.
@@ -245,21 +249,18 @@ func (f *certFollower) read(ctx context.Context, part portion, all map[fleet.Has
 	return fetched{good, here, bad}
 }
 
-// put writes bundles, and says of each that was asked for what came of it. Those
-// that were checked in full are marked.
-func (f *certFollower) put(got fetched, all map[fleet.Hash]wanted) map[fleet.Hash]error {
-	result := got.bad
-	note := func(some map[fleet.Hash]bundle.Bundle, failed map[fleet.Hash]error) {
-		for hash := range some {
-			result[hash] = failed[hash]
-			if all[hash].full && failed[hash] == nil {
-				f.mark(hash)
-			}
+// place puts bundles in place, and says which are there now and why others are not.
+func (f *certFollower) place(got written) (placed []fleet.Hash, failed map[fleet.Hash]error) {
+	placed, failed = got.staged.Place()
+	maps.Copy(failed, got.bad)
+	unmended := f.renderer.PutBundles(got.here)
+	maps.Copy(failed, unmended)
+	for hash := range got.here {
+		if unmended[hash] == nil {
+			placed = append(placed, hash)
 		}
 	}
-	note(got.good, f.renderer.PutNewBundles(got.good))
-	note(got.here, f.renderer.PutBundles(got.here))
-	return result
+	return placed, failed
 }
 
 // mark notes that a bundle was checked in full.

@@ -189,6 +189,7 @@ func (f *certFollower) act(ctx context.Context) {
 	many := len(f.todo) >= bulk
 	errs = append(append(errs, f.write(ctx)...), f.vanished()...)
 	if many {
+		f.served.compact()
 		debug.FreeOSMemory() // the next such moment may be months away
 	}
 	if f.ledger.dirty {
@@ -261,7 +262,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 
 // take makes a shard the wanted state of its names.
 func (f *certFollower) take(s inventory.Shard) {
-	lost := handlers.PlanShard(f.known.shard(s.Number), s).Lost
+	lost := inventory.Missing(f.known.shard(s.Number), s)
 	if len(lost) > 0 {
 		f.log.Error("names vanished from the inventory without a tombstone, keeping them", "shard", s.Number, "names", lost)
 	}

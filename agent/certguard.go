@@ -115,7 +115,7 @@ func (g *guard) Run(ctx context.Context) (err error) {
 			if len(g.bundles) < min(g.room, g.served.count())/2 {
 				g.adopt() // many came at once
 			}
-			sweep.Reset(g.rest(g.sweeper.step()))
+			sweep.Reset(g.sweeper.step())
 		case <-g.edits.told:
 			show.Reset(0)
 		case <-show.C:
@@ -124,14 +124,6 @@ func (g *guard) Run(ctx context.Context) (err error) {
 			}
 		}
 	}
-}
-
-// rest is how long the sweep pauses: longer while events tell of all there is.
-func (g *guard) rest(pause time.Duration) time.Duration {
-	if len(g.sweeper.first) == 0 && g.watcher != nil && len(g.bundles) >= g.served.count() {
-		return pause * sweepWatched
-	}
-	return pause
 }
 
 // bundleRoom is how many bundles may be watched.

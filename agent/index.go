@@ -61,7 +61,14 @@ func (x *index) replace(shard int, names iter.Seq2[string, fleet.Hash]) {
 		p.hashes = append(p.hashes, hash)
 	}
 	x.count += len(p.ends) - len(x.parts[shard].ends)
-	x.parts[shard] = part{slices.Clip(p.text), slices.Clip(p.ends), slices.Clip(p.hashes)}
+	x.parts[shard] = p.compact()
+}
+
+// compact gives back the room that is kept for more names.
+func (x *index) compact() {
+	for n := range x.parts {
+		x.parts[n] = x.parts[n].compact()
+	}
 }
 
 // all is every name, in no order. The index must not change meanwhile.
@@ -88,6 +95,11 @@ func (x *index) shard(n int) iter.Seq2[string, fleet.Hash] {
 			}
 		}
 	}
+}
+
+// compact is the part in its own memory, without room for more.
+func (p *part) compact() part {
+	return part{slices.Clone(p.text), slices.Clone(p.ends), slices.Clone(p.hashes)}
 }
 
 func (p *part) start(i int) uint32 {

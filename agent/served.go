@@ -44,6 +44,13 @@ func (s *served) change(put map[string]fleet.Hash, drop []string) {
 	}
 }
 
+// compact gives back the room that is kept for more names.
+func (s *served) compact() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live.compact()
+}
+
 func (s *served) put(name string, hash fleet.Hash) {
 	s.live.put(name, hash)
 	if base, ok := strings.CutPrefix(name, "*."); ok {

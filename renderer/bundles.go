@@ -3,11 +3,12 @@ package renderer
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -31,80 +32,148 @@ func (r *Renderer) PutBundle(hash fleet.Hash, b bundle.Bundle) error {
 // PutBundles is PutBundle for several at once, much faster for many. It returns
 // those that cannot be written, with why; all others are in place.
 func (r *Renderer) PutBundles(bundles map[fleet.Hash]bundle.Bundle) map[fleet.Hash]error {
-	return r.putBundles(bundles, true)
-}
-
-// PutNewBundles is PutBundles for bundles that the caller knows not to be there:
-// it does not look for them. One that is there after all is replaced by its like.
-func (r *Renderer) PutNewBundles(bundles map[fleet.Hash]bundle.Bundle) map[fleet.Hash]error {
-	return r.putBundles(bundles, false)
-}
-
-func (r *Renderer) putBundles(bundles map[fleet.Hash]bundle.Bundle, look bool) map[fleet.Hash]error {
-	failed := map[fleet.Hash]error{}
 	if len(bundles) == 0 {
-		return failed
+		return nil
 	}
 	r.certs.Lock()
 	defer r.certs.Unlock()
-	fail := func(hash fleet.Hash, err error) { failed[hash] = fmt.Errorf("put bundle %s: %w", hash, err) }
-	var store folder
-	err := r.admit(nil)
-	if err == nil {
-		store, err = openFolder(r.cfg.storeDir())
-	}
-	if err != nil {
-		for hash := range bundles {
-			fail(hash, err)
-		}
-		return failed
-	}
-	defer store.close()
-	for hash := range bundles {
-		delete(r.orphans, hash)
-	}
-	each := len(bundles) < syncfsAt
-	staged := r.stageBundles(maker{store: store, gid: *r.group, look: look, sync: each}, bundles, fail)
-	if len(staged) == 0 {
-		return failed
-	}
-	if !each {
-		if err := syncAll(r.cfg.storeDir()); err != nil {
-			err = errors.Join(err, r.openTree())
-			for hash := range staged {
-				fail(hash, err)
-			}
-			return failed
-		}
-	}
-	r.step(StepBundleStaged)
-	r.settleBundles(store, staged, fail)
-	r.step(StepBundlePut)
+	s := r.beginStaging()
+	s.stage(bundles, true)
+	_, failed := s.place()
 	return failed
 }
 
-// settleBundles renames what is staged to its place.
-func (r *Renderer) settleBundles(store folder, staged map[fleet.Hash]string, fail func(fleet.Hash, error)) {
-	r.fresh = make(map[fleet.Hash]bool, len(staged))
-	for hash, temp := range staged {
+// StageBundles is the longer part of PutBundles, for bundles that the caller
+// knows not to be there: it does not look for them. It goes on beside others'
+// changes, and nothing finds the bundles before they are placed.
+func (r *Renderer) StageBundles(bundles map[fleet.Hash]bundle.Bundle) *Staged {
+	r.certs.Lock()
+	s := r.beginStaging()
+	r.certs.Unlock()
+	s.stage(bundles, false)
+	return s
+}
+
+// Staged is bundles whose files are written, and durable.
+type Staged struct {
+	r     *Renderer
+	gid   int   // the group that they have
+	begun error // why none was written
+
+	mu     sync.Mutex
+	temps  map[fleet.Hash]string // folders in the store; empty for a bundle that is in place
+	failed map[fleet.Hash]error
+}
+
+// beginStaging looks whether bundles may be written. The caller holds r.certs.
+func (r *Renderer) beginStaging() *Staged {
+	s := &Staged{r: r, begun: r.admit(nil), temps: map[fleet.Hash]string{}, failed: map[fleet.Hash]error{}}
+	if s.begun == nil {
+		s.gid = *r.group
+	}
+	return s
+}
+
+// errRegrouped is files that others have to be able to read now.
+var errRegrouped = errors.New("nginx's workers have another group now")
+
+// Place puts the bundles in place, each in one step, and returns which are
+// there now, and why others are not. One that was there after all is replaced
+// by its like.
+func (s *Staged) Place() (placed []fleet.Hash, failed map[fleet.Hash]error) {
+	s.r.certs.Lock()
+	defer s.r.certs.Unlock()
+	return s.place()
+}
+
+// place is Place. The caller holds r.certs.
+func (s *Staged) place() (placed []fleet.Hash, failed map[fleet.Hash]error) {
+	r := s.r
+	if len(s.temps) == 0 {
+		return nil, s.failed
+	}
+	store, err := openFolder(r.cfg.storeDir())
+	if err == nil && *r.group != s.gid {
+		err = errors.Join(errRegrouped, s.discard())
+	}
+	if err != nil {
+		s.failAll(err)
+		return nil, s.failed
+	}
+	defer store.close()
+	r.fresh = make(map[fleet.Hash]bool, len(s.temps))
+	for hash, temp := range s.temps {
+		delete(r.orphans, hash)
+		if temp == "" {
+			continue
+		}
 		if err := r.settleIn(store, temp, hash.String()); err != nil {
-			fail(hash, err)
+			s.fail(hash, err)
 			continue
 		}
 		r.fresh[hash] = true
 	}
-	if err := syncDir(r.cfg.storeDir()); err != nil {
-		for hash := range staged {
-			fail(hash, err)
+	if len(r.fresh) > 0 {
+		if err := syncDir(r.cfg.storeDir()); err != nil {
+			s.failAll(err)
+			return nil, s.failed
 		}
+	}
+	r.step(StepBundlePut)
+	return slices.Collect(maps.Keys(s.temps)), s.failed
+}
+
+func (s *Staged) fail(hash fleet.Hash, err error) {
+	s.failed[hash] = fmt.Errorf("put bundle %s: %w", hash, err)
+	delete(s.temps, hash)
+}
+
+func (s *Staged) failAll(err error) {
+	for hash := range s.temps {
+		s.fail(hash, err)
 	}
 }
 
-// stageBundles stages those that are not in place, on all processors, each with
-// a maker like this one. The caller holds r.certs.
-func (r *Renderer) stageBundles(like maker, bundles map[fleet.Hash]bundle.Bundle, fail func(fleet.Hash, error)) map[fleet.Hash]string {
-	var mu sync.Mutex
-	staged := make(map[fleet.Hash]string, len(bundles))
+// discard removes what is not to be placed.
+func (s *Staged) discard() error {
+	var errs []error
+	for _, temp := range s.temps {
+		if temp != "" {
+			errs = append(errs, os.RemoveAll(filepath.Join(s.r.cfg.storeDir(), temp)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stage writes those of the bundles that are not in place. look says that some
+// may be.
+func (s *Staged) stage(bundles map[fleet.Hash]bundle.Bundle, look bool) {
+	if len(bundles) == 0 {
+		return
+	}
+	store, err := folder{}, s.begun
+	if err == nil {
+		store, err = openFolder(s.r.cfg.storeDir())
+	}
+	if err != nil {
+		for hash := range bundles {
+			s.fail(hash, err)
+		}
+		return
+	}
+	defer store.close()
+	like := maker{store: store, gid: s.gid, look: look, sync: len(bundles) < syncfsAt}
+	s.make(like, bundles)
+	if !like.sync && len(s.temps) > 0 {
+		if err := syncAll(s.r.cfg.storeDir()); err != nil {
+			s.failAll(errors.Join(err, s.discard()))
+		}
+	}
+	s.r.step(StepBundleStaged)
+}
+
+// make writes the bundles on all processors, each with a maker like this one.
+func (s *Staged) make(like maker, bundles map[fleet.Hash]bundle.Bundle) {
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for part := range slices.Chunk(slices.Collect(maps.Keys(bundles)), stageAtOnce) {
@@ -112,22 +181,19 @@ func (r *Renderer) stageBundles(like maker, bundles map[fleet.Hash]bundle.Bundle
 			m := like
 			m.needs = map[string]need{}
 			for _, hash := range part {
-				temp, err := r.stageBundle(&m, hash, bundles[hash])
-				mu.Lock()
-				if err != nil {
-					fail(hash, err)
-				} else if temp != "" {
-					staged[hash] = temp
+				temp, err := s.r.stageBundle(&m, hash, bundles[hash])
+				s.mu.Lock()
+				if s.temps[hash] = temp; err != nil {
+					s.fail(hash, err)
 				}
-				mu.Unlock()
+				s.mu.Unlock()
 			}
 			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
-		r.cfg.Log.Error("bundles not staged", "err", err)
+		s.r.cfg.Log.Error("bundles not staged", "err", err)
 	}
-	return staged
 }
 
 // stageAtOnce is how many bundles one goroutine stages in a row.
@@ -148,7 +214,7 @@ func (r *Renderer) stageBundle(m *maker, hash fleet.Hash, b bundle.Bundle) (temp
 			return "", err
 		}
 	}
-	temp = stagePrefix + name
+	temp = stagePrefix + name + "-" + strconv.FormatUint(r.staged.Add(1), 10) // another may stage it, too
 	if err := m.bundle(temp, files); err != nil {
 		return "", errors.Join(err, os.RemoveAll(m.store.in(temp)))
 	}
@@ -157,13 +223,7 @@ func (r *Renderer) stageBundle(m *maker, hash fleet.Hash, b bundle.Bundle) (temp
 
 // bundle writes the files into a new temporary folder of the store.
 func (m *maker) bundle(temp string, files []bundleFile) error {
-	err := m.folder(temp, "", 0o710)
-	if errors.Is(err, fs.ErrExist) { // left by a write that failed
-		if err = os.RemoveAll(m.store.in(temp)); err == nil {
-			err = m.folder(temp, "", 0o710)
-		}
-	}
-	if err != nil {
+	if err := m.folder(temp, "", 0o710); err != nil {
 		return err
 	}
 	for _, f := range files {

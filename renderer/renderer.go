@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,7 @@ type Renderer struct {
 	group   *int                     // of nginx's workers; nil if not yet known
 	orphans map[fleet.Hash]time.Time // bundles without a name, since when
 	fresh   map[fleet.Hash]bool      // put last, and not yet served
+	staged  atomic.Uint64            // how many bundles
 
 	unsynced map[string]bool // copies of the inventory that are not durable yet
 }

@@ -21,6 +21,7 @@ const (
 	changeLimit = 5 * time.Minute  // for one change to be served
 	fewest      = 3                // changes, whatever they take
 	look        = 500 * time.Microsecond
+	restful     = 6 // as long as the pause after a start is that before the idle time
 )
 
 // scene is one contestant at one size.
@@ -74,6 +75,10 @@ func measure(ctx context.Context, p *lab.Program, o options, s scene) (f figure,
 		return f, err
 	}
 	if s.who == tlsfleetName {
+		// What follows a change, as to see it served for a while, is not idle.
+		if err := sleep(ctx, restful*o.settle); err != nil {
+			return f, err
+		}
 		if f.idle, err = s.idle(ctx, o.idle); err != nil {
 			return f, err
 		}
