@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
@@ -55,5 +58,52 @@ func TestNewNamesAreServedAsTheyCome(t *testing.T) {
 	}
 	if err != nil || !slices.Equal(names, []string{"alone.test", "more.test", "new.test"}) {
 		t.Errorf("links are %v, %v, want none of a name that was served", names, err)
+	}
+}
+
+// TestManyBundlesAreListed divides bundles that are missing, as few or as many as
+// the fleet has.
+func TestManyBundlesAreListed(t *testing.T) {
+	hashes := make([]fleet.Hash, 20_000)
+	for i := range hashes {
+		hashes[i] = sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+	}
+	none := func(fleet.Hash) bool { return false }
+	tests := map[string]struct {
+		hashes []fleet.Hash
+		names  int // of the fleet
+		stored func(fleet.Hash) bool
+		digits int
+	}{
+		"few":                    {hashes[:bulk-1], bulk, none, 0},
+		"few of many":            {hashes[:5000], 20_000, none, 0},
+		"most are here":          {hashes, 20_000, func(h fleet.Hash) bool { return h[0] > 50 }, 0},
+		"all of a thousand":      {hashes[:bulk], bulk, none, 1},
+		"most of some thousands": {hashes[:9000], 12_000, none, 1},
+		"all of many":            {hashes, 20_000, none, 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := follows(t)
+			f.head.Names = tt.names
+			left := map[fleet.Hash]bool{}
+			for _, hash := range tt.hashes {
+				left[hash] = true
+			}
+			for _, part := range f.portions(slices.Clone(tt.hashes), tt.stored) {
+				if len(part.digits) != tt.digits || len(part.hashes) > 2*listAtOnce || tt.digits == 0 && len(part.hashes) > readAtOnce {
+					t.Fatalf("%d bundles under %q, want %d digits and no more than are read at once", len(part.hashes), part.digits, tt.digits)
+				}
+				for _, hash := range part.hashes {
+					if !left[hash] || !strings.HasPrefix(hash.String(), part.digits) {
+						t.Fatalf("%s is under %q, or read twice", hash, part.digits)
+					}
+					delete(left, hash)
+				}
+			}
+			if len(left) > 0 {
+				t.Errorf("%d bundles are not read", len(left))
+			}
+		})
 	}
 }

@@ -36,6 +36,7 @@ func TestIndexIsLikeAMap(t *testing.T) {
 				x.drop(n)
 				delete(want, n)
 			},
+			"compact": func(*rapid.T) { x.compact() },
 			"replace": func(t *rapid.T) {
 				of := inventory.ShardOf(name.Draw(t, "name"))
 				maps.DeleteFunc(want, func(n string, _ fleet.Hash) bool { return inventory.ShardOf(n) == of })

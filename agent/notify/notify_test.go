@@ -185,3 +185,15 @@ func TestAnEventTooLargeIsLeftOut(t *testing.T) {
 		}
 	})
 }
+
+func TestNotifierWantsWhatReceiversTake(t *testing.T) {
+	none, some, all := Receiver{Sink: &sink{}, Kinds: []Kind{Issued}}, Receiver{Sink: &sink{}, Kinds: []Kind{Issued, Expiring}}, Receiver{Sink: &sink{}}
+	for _, tt := range []struct {
+		receivers []Receiver
+		want      bool
+	}{{nil, false}, {[]Receiver{none}, false}, {[]Receiver{none, some}, true}, {[]Receiver{all}, true}} {
+		if got := New(hclog.NewNullLogger(), tt.receivers...).Wants(Expiring); got != tt.want {
+			t.Errorf("Wants() with %d receivers = %t, want %t", len(tt.receivers), got, tt.want)
+		}
+	}
+}
