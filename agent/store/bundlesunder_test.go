@@ -47,7 +47,11 @@ func TestBundlesUnder(t *testing.T) {
 	w.put(t, bundleKey(spoiled), []byte("x"))
 	all := []fleet.Hash{first, spoiled, gone}
 	for what, digits := range map[string]string{"of the first": first.String()[:1], "of the spoiled one": spoiled.String()[:2], "of none": "zz", "none": ""} {
+		lists := proxy.Seen(http.MethodGet, "/v1/kv/"+w.key("bundles"))
 		good, bad, err := node.BundlesUnder(t.Context(), digits, slices.Clone(all))
+		if lists = proxy.Seen(http.MethodGet, "/v1/kv/"+w.key("bundles")) - lists; digits == "" && lists > 0 {
+			t.Errorf("BundlesUnder() without digits makes %d lists, want none", lists)
+		}
 		if err != nil || len(good) != 1 || len(good[first].Leaf) == 0 || len(bad) != 2 || !errors.Is(bad[spoiled], store.ErrRecord) || !errors.Is(bad[gone], store.ErrMissing) {
 			t.Errorf("BundlesUnder() with digits %s = %d bundles, %v, %v, want the first, one refused and one missing", what, len(good), bad, err)
 		}
@@ -86,5 +90,24 @@ func TestBundlesUnderWithoutLists(t *testing.T) {
 		if err != nil || len(bad) > 0 || len(good[hash].Leaf) == 0 {
 			t.Errorf("%s: BundlesUnder() = %d bundles, %v, %v, want it all the same", what, len(good), bad, err)
 		}
+	}
+}
+
+// TestBundlesEndWithTheReading has a Consul that answers the first of two
+// transactions.
+func TestBundlesEndWithTheReading(t *testing.T) {
+	w := shared(t)
+	certs := many(t, 20, "example.com")
+	w.edit(t, put(certs...))
+	var hashes []fleet.Hash
+	for _, c := range certs {
+		hashes = append(hashes, bundle.Hash(c.Bundle))
+	}
+	proxy := testkit.FaultProxy(t, testkit.SharedConsul(t).Addr)
+	proxy.Set(testkit.Rule{Method: http.MethodPut, Path: "/v1/txn", Skip: 1, Fault: func(rw http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		http.Error(rw, "no", http.StatusInternalServerError)
+	}})
+	if good, bad, err := w.at(t, proxy.Addr, "").Bundles(t.Context(), hashes); err == nil {
+		t.Errorf("Bundles() = %d bundles, %v, nil, want an error: nothing is known of the others", len(good), bad)
 	}
 }
