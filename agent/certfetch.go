@@ -13,8 +13,8 @@ import (
 	"github.com/tlsfleet/tlsfleet/renderer"
 )
 
-// How many bundles are read at a time, and how many are written; twice as many
-// are in memory. Some are read while others are checked and written.
+// How many bundles are read at a time, and how many are written; three times as
+// many are in memory. Some are read while others are checked and written.
 const (
 	readAtOnce  = 256
 	listAtOnce  = 1024 // about, at most
@@ -33,8 +33,8 @@ type wanted struct {
 
 // fetched is some bundles as they were read and checked, or why they were not.
 type fetched struct {
-	good map[fleet.Hash]bundle.Bundle // nothing of them is on disk
-	here map[fleet.Hash]bundle.Bundle // something is
+	good map[fleet.Hash]bundle.Bundle // have no folder here
+	here map[fleet.Hash]bundle.Bundle // have one
 	bad  map[fleet.Hash]error
 }
 
@@ -150,8 +150,13 @@ func (f *certFollower) fetches(ctx context.Context, all map[fleet.Hash]wanted, s
 
 // reads reads and checks bundles.
 func (f *certFollower) reads(ctx context.Context, all map[fleet.Hash]wanted, stored func(fleet.Hash) bool) <-chan fetched {
+	portions := f.portions(slices.Collect(maps.Keys(all)), stored)
+	largest := 1
+	for _, part := range portions {
+		largest = max(largest, len(part.hashes))
+	}
 	parts := make(chan portion)
-	read := make(chan fetched, writeAtOnce/readAtOnce)
+	read := make(chan fetched, writeAtOnce/largest)
 	var reading sync.WaitGroup
 	for range readers {
 		reading.Go(func() {
@@ -161,7 +166,7 @@ func (f *certFollower) reads(ctx context.Context, all map[fleet.Hash]wanted, sto
 		})
 	}
 	go func() {
-		for _, part := range f.portions(slices.Collect(maps.Keys(all)), stored) {
+		for _, part := range portions {
 			parts <- part
 		}
 		close(parts)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
+	"github.com/tlsfleet/tlsfleet/agent/inventory"
 )
 
 // TestNewNamesAreServedAsTheyCome has a name that is served, which keeps what it
@@ -105,5 +106,23 @@ func TestManyBundlesAreListed(t *testing.T) {
 				t.Errorf("%d bundles are not read", len(left))
 			}
 		})
+	}
+}
+
+func TestOnlyATombstoneTakesANameAway(t *testing.T) {
+	f := follows(t)
+	const shard = 7
+	f.known.put(inventory.Shard{Number: shard, Epoch: 1, Entries: []fleet.Entry{
+		{Name: "a.test", Bundle: bundleNo(1)}, {Name: "b.test", Bundle: bundleNo(2)}, {Name: "c.test", Bundle: bundleNo(3)}, {Name: "d.test", Bundle: bundleNo(4)},
+	}})
+	f.served.reset(map[string]fleet.Hash{"a.test": bundleNo(1), "b.test": bundleNo(2), "c.test": bundleNo(3), "d.test": bundleNo(4)})
+	f.take(inventory.Shard{Number: shard, Epoch: 2, Entries: []fleet.Entry{
+		{Name: "a.test", Bundle: bundleNo(9)}, {Name: "b.test", Removed: true}, {Name: "d.test", Bundle: bundleNo(4)}, {Name: "e.test", Bundle: bundleNo(5)},
+	}})
+	if want := map[string]fleet.Hash{"a.test": bundleNo(9), "b.test": {}, "e.test": bundleNo(5)}; !maps.Equal(f.todo, want) {
+		t.Errorf("to be done is %v, want %v", f.todo, want)
+	}
+	if !slices.Equal(f.lost[shard], []string{"c.test"}) {
+		t.Errorf("lost are %v, want c.test, which is kept", f.lost[shard])
 	}
 }

@@ -26,6 +26,7 @@ func (s *served) reset(live map[string]fleet.Hash) {
 	for name, hash := range live {
 		s.put(name, hash)
 	}
+	s.live.compact()
 }
 
 func (s *served) change(put map[string]fleet.Hash, drop []string) {

@@ -17,7 +17,8 @@ const (
 	sweepNames   = 200 // entries of live in a step, 3 us each
 	sweepRest    = 12000
 	sweepLeast   = 10 * time.Second
-	firstRest    = 20 // as long as the bundles found at the start are compared
+	sweepMost    = 10 * time.Minute // also after a step that the disk or the machine held up
+	firstRest    = 20               // as long as the bundles found at the start are compared
 	releaseEvery = 10 * time.Minute
 )
 
@@ -53,7 +54,7 @@ func (s *sweeper) step() time.Duration {
 	}
 	s.sweepStore()
 	s.sweepLive()
-	return max(sweepLeast, time.Since(began)*sweepRest)
+	return min(max(sweepLeast, time.Since(began)*sweepRest), sweepMost)
 }
 
 // soon lets a bundle be compared before all others, as far as there is room.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
 )
 
@@ -32,26 +31,4 @@ func PlanHead(have, want inventory.Head, maxLoss float64) ([]int, error) {
 		return nil, fmt.Errorf("%w: from %d to %d names, max_loss is %g", ErrHeldBack, have.Names, want.Names, maxLoss)
 	}
 	return inventory.Changed(have, want), nil
-}
-
-// CertPlan is what one new version of a shard asks of a node.
-type CertPlan struct {
-	Serve map[string]fleet.Hash // names to be served with these bundles
-	Drop  []string              // names taken away by a tombstone
-	Lost  []string              // names that vanished without one: kept, and an alarm
-}
-
-// PlanShard decides what a node does about a shard. Only a tombstone takes a
-// name away.
-func PlanShard(before, after inventory.Shard) CertPlan {
-	p := CertPlan{Serve: map[string]fleet.Hash{}, Lost: inventory.Missing(before, after)}
-	for _, c := range inventory.Diff(before, after) {
-		switch {
-		case c.After.Removed:
-			p.Drop = append(p.Drop, c.Name)
-		case c.After.Bundle != c.Before.Bundle:
-			p.Serve[c.Name] = c.After.Bundle
-		}
-	}
-	return p
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/tlsfleet/tlsfleet/agent/fleet"
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
 )
 
@@ -44,18 +43,5 @@ func TestPlanHead(t *testing.T) {
 	}
 	if _, err := PlanHead(head(1, 3, nil), head(2, 0, nil), 0.5); err != nil {
 		t.Errorf("PlanHead() of a small fleet = %v, want no hold", err)
-	}
-}
-
-func TestPlanShardDropsOnlyByTombstone(t *testing.T) {
-	h := func(b byte) fleet.Hash { return fleet.Hash{b} }
-	before := inventory.Shard{Entries: []fleet.Entry{{Name: "a.test", Bundle: h(1)}, {Name: "b.test", Bundle: h(2)}, {Name: "c.test", Bundle: h(3)}, {Name: "d.test", Bundle: h(4)}}}
-	after := inventory.Shard{Entries: []fleet.Entry{{Name: "a.test", Bundle: h(9)}, {Name: "b.test", Removed: true}, {Name: "d.test", Bundle: h(4)}, {Name: "e.test", Bundle: h(5)}}}
-	p := PlanShard(before, after)
-	if len(p.Serve) != 2 || p.Serve["a.test"] != h(9) || p.Serve["e.test"] != h(5) {
-		t.Errorf("PlanShard() serves %v, want a.test and e.test", p.Serve)
-	}
-	if !slices.Equal(p.Drop, []string{"b.test"}) || !slices.Equal(p.Lost, []string{"c.test"}) {
-		t.Errorf("PlanShard() drops %v, lost %v, want [b.test], [c.test]", p.Drop, p.Lost)
 	}
 }

@@ -30,10 +30,10 @@ type NameChange struct {
 }
 
 // CompareShard lists what a node with these files has to do to get from one
-// version of a shard to another; of how it serves only OnDemand counts. As PlanShard says, it takes nothing from a
-// version that lost names.
+// version of a shard to another; of how it serves only OnDemand counts. It takes nothing from a version that
+// lost names without a tombstone.
 func CompareShard(s CertServing, live map[string]fleet.Hash, before, after inventory.Shard) (changes []NameChange, lost []string) {
-	if lost = PlanShard(before, after).Lost; len(lost) > 0 {
+	if lost = inventory.Missing(before, after); len(lost) > 0 {
 		after = before
 	}
 	moved := map[string]bool{}

@@ -167,7 +167,10 @@ func (r *Renderer) keepBundle(store folder, name string, files []bundleFile) (bo
 		return false, err
 	}
 	dir := store.in(name)
-	if mode != unix.S_IFDIR || !holds(dir, files) {
+	if mode != unix.S_IFDIR {
+		return false, nil // settleIn tells
+	}
+	if !holds(dir, files) {
 		r.cfg.Log.Warn("replacing a bundle that was changed by others", "path", dir)
 		return false, nil
 	}
@@ -210,6 +213,9 @@ func holds(dir string, files []bundleFile) bool {
 func (r *Renderer) settleIn(f folder, temp, name string) error {
 	if unix.Renameat2(f.fd, temp, f.fd, name, unix.RENAME_NOREPLACE) == nil {
 		return nil
+	}
+	if mode, err := f.mode(name); err == nil && mode != 0 && mode != unix.S_IFDIR {
+		r.cfg.Log.Warn("replacing what others put in the place of a bundle", "path", f.in(name))
 	}
 	return r.settle(f.in(temp), f.in(name))
 }

@@ -74,9 +74,6 @@ func (r *Renderer) beginStaging() *Staged {
 	return s
 }
 
-// errRegrouped is files that others have to be able to read now.
-var errRegrouped = errors.New("nginx's workers have another group now")
-
 // Place puts the bundles in place, each in one step, and returns which are
 // there now, and why others are not. One that was there after all is replaced
 // by its like.
@@ -93,14 +90,12 @@ func (s *Staged) place() (placed []fleet.Hash, failed map[fleet.Hash]error) {
 		return nil, s.failed
 	}
 	store, err := openFolder(r.cfg.storeDir())
-	if err == nil && *r.group != s.gid {
-		err = errors.Join(errRegrouped, s.discard())
-	}
 	if err != nil {
-		s.failAll(err)
+		s.failAll(errors.Join(err, s.discard()))
 		return nil, s.failed
 	}
 	defer store.close()
+	s.regroup()
 	r.fresh = make(map[fleet.Hash]bool, len(s.temps))
 	for hash, temp := range s.temps {
 		delete(r.orphans, hash)
@@ -118,8 +113,8 @@ func (s *Staged) place() (placed []fleet.Hash, failed map[fleet.Hash]error) {
 			s.failAll(err)
 			return nil, s.failed
 		}
+		r.step(StepBundlePut)
 	}
-	r.step(StepBundlePut)
 	return slices.Collect(maps.Keys(s.temps)), s.failed
 }
 
@@ -131,6 +126,21 @@ func (s *Staged) fail(hash fleet.Hash, err error) {
 func (s *Staged) failAll(err error) {
 	for hash := range s.temps {
 		s.fail(hash, err)
+	}
+}
+
+// regroup gives what is written to the group that nginx's workers have now.
+func (s *Staged) regroup() {
+	if *s.r.group == s.gid {
+		return
+	}
+	for hash, temp := range s.temps {
+		if temp == "" {
+			continue
+		}
+		if err := regroupBundle(filepath.Join(s.r.cfg.storeDir(), temp), *s.r.group); err != nil {
+			s.fail(hash, err)
+		}
 	}
 }
 
@@ -164,12 +174,25 @@ func (s *Staged) stage(bundles map[fleet.Hash]bundle.Bundle, look bool) {
 	defer store.close()
 	like := maker{store: store, gid: s.gid, look: look, sync: len(bundles) < syncfsAt}
 	s.make(like, bundles)
-	if !like.sync && len(s.temps) > 0 {
+	if !s.wrote() {
+		return
+	}
+	if !like.sync {
 		if err := syncAll(s.r.cfg.storeDir()); err != nil {
 			s.failAll(errors.Join(err, s.discard()))
 		}
 	}
 	s.r.step(StepBundleStaged)
+}
+
+// wrote reports whether any bundle was not in place.
+func (s *Staged) wrote() bool {
+	for _, temp := range s.temps {
+		if temp != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // make writes the bundles on all processors, each with a maker like this one.

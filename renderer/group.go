@@ -122,6 +122,7 @@ func (r *Renderer) mendFolders() error {
 			continue
 		}
 		r.cfg.Log.Warn("making a folder again that others have removed", "path", dir)
+		r.fresh = nil
 		if err := errors.Join(makeFolders(dir), setGroup(dir, *r.group)); err != nil {
 			return err
 		}

@@ -121,6 +121,7 @@ func (r *Renderer) mendFolder(dir string) (*Edit, error) {
 		return nil, nil //nolint:nilnil // nothing found is no error
 	}
 	edit.Path, edit.Exposes = dir, false // keys have modes of their own
+	r.fresh = nil
 	if info, err := os.Lstat(at); err == nil && !info.IsDir() {
 		if _, err := r.setAside(at); err != nil {
 			return edit, err

@@ -2,7 +2,9 @@ package renderer
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -62,10 +64,36 @@ func TestStagedBundlesOfAnotherGroup(t *testing.T) {
 	s := g.StageBundles(map[fleet.Hash]bundle.Bundle{hash: b})
 	other := *g.group + 1
 	g.group = &other
-	if placed, failed := s.Place(); len(placed) > 0 || !errors.Is(failed[hash], errRegrouped) {
-		t.Errorf("Place() = %v, %v, want %v", placed, failed, errRegrouped)
+	if placed, failed := s.Place(); len(placed) != 1 || len(failed) > 0 {
+		t.Errorf("Place() = %v, %v, want the bundle", placed, failed)
 	}
-	g.wantStore(t)
+	for _, name := range []string{"", fullchainFile, privkeyFile, rootDir} {
+		info, err := os.Stat(filepath.Join(g.cfg.bundleDir(hash), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gid, _ := groupOf(info); gid != other {
+			t.Errorf("%q has group %d, want %d", name, gid, other)
+		}
+	}
+}
+
+// TestStagedBundlesWithoutAStore removes the store between the two steps.
+func TestStagedBundlesWithoutAStore(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, testkit.NginxOptions{})
+	hash, b := newBundle(t, "a.test")
+	s := g.StageBundles(map[fleet.Hash]bundle.Bundle{hash: b})
+	if err := os.RemoveAll(g.cfg.storeDir()); err != nil {
+		t.Fatal(err)
+	}
+	if placed, failed := s.Place(); len(placed) > 0 || !errors.Is(failed[hash], fs.ErrNotExist) {
+		t.Errorf("Place() = %v, %v, want %v", placed, failed, fs.ErrNotExist)
+	}
+	if err := g.PutBundle(hash, b); err != nil {
+		t.Errorf("PutBundle() after it = %v, want nil", err)
+	}
+	g.wantStore(t, hash)
 }
 
 // TestBundleIsLookedForBeforeItIsLive removes one that was put.
@@ -79,7 +107,17 @@ func TestBundleIsLookedForBeforeItIsLive(t *testing.T) {
 	if err := g.SetLive(map[string]fleet.Hash{"b.test": live["a.test"]}); !errors.Is(err, ErrNoBundle) {
 		t.Errorf("SetLive() with a bundle that was removed = %v, want %v", err, ErrNoBundle)
 	}
-	hash, b := newBundle(t, "c.test")
+	hash, b := newBundle(t, "b.test")
+	if err := g.PutBundle(hash, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(g.cfg.storeDir()); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.SetLive(map[string]fleet.Hash{"b.test": hash}); !errors.Is(err, ErrNoBundle) {
+		t.Errorf("SetLive() with a bundle whose store was removed = %v, want %v", err, ErrNoBundle)
+	}
+	hash, b = newBundle(t, "c.test")
 	if err := g.PutBundle(hash, b); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -11,17 +12,22 @@ import (
 	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
+// listPause is how long nothing is listed after a list that failed: where the
+// way to Consul is too slow for one, the next would be, too.
+const listPause = 5 * time.Minute
+
 // BundlesUnder is Bundles for hashes that begin with some hexadecimal digits, for
 // one who wants most of what begins so: Consul lists it in one request, with two
 // thirds of the work. What the list does not have is read as Bundles does, and
 // all without digits.
 func (s *Store) BundlesUnder(ctx context.Context, digits string, hashes []fleet.Hash) (map[fleet.Hash]bundle.Bundle, map[fleet.Hash]error, error) {
-	if digits == "" {
+	if digits == "" || time.Now().UnixNano() < s.listAgain.Load() {
 		return s.Bundles(ctx, hashes)
 	}
 	listed, err := s.list(ctx, bundlesPath+digits)
 	if err != nil {
-		s.log.Debug("bundles not listed, reading one by one", "err", err)
+		s.listAgain.Store(time.Now().Add(listPause).UnixNano())
+		s.log.Debug("bundles not listed, reading one by one", "next", listPause, "err", err)
 	}
 	good := make(map[fleet.Hash]bundle.Bundle, len(hashes))
 	chain := s.chainOnce(ctx)

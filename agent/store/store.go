@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -47,6 +48,8 @@ type Store struct {
 	log     hclog.Logger
 	pace    consul.Pace
 	chains  chainCache
+
+	listAgain atomic.Int64 // when bundles may be listed again, in Unix nanoseconds
 }
 
 // Open makes a Store; it does not talk to Consul yet.
