@@ -23,7 +23,7 @@ const stopLimit = 4500 * time.Millisecond
 // gcPercent lets the heap of an agent grow by less than Go's 100 before it is
 // collected: the agent is idle nearly always, and nginx needs the memory. GOGC
 // in the environment decides instead.
-const gcPercent = 40
+const gcPercent = 25
 
 var errSlowStop = errors.New("not everything stopped in time; the next start mends what was left")
 
