@@ -138,8 +138,9 @@ func (s *Staged) regroup() {
 		if temp == "" {
 			continue
 		}
-		if err := regroupBundle(filepath.Join(s.r.cfg.storeDir(), temp), *s.r.group); err != nil {
-			s.fail(hash, err)
+		dir := filepath.Join(s.r.cfg.storeDir(), temp)
+		if err := regroupBundle(dir, *s.r.group); err != nil {
+			s.fail(hash, errors.Join(err, os.RemoveAll(dir)))
 		}
 	}
 }
