@@ -20,23 +20,25 @@ import (
 // clock looks the same.
 const settled = 2 * time.Second
 
-// remembered is what was read from some files, for as long as they stay as they
-// were. The zero value remembers nothing.
+// remembered is what was read last from some files, for as long as they stay as
+// they were. The zero value remembers nothing.
 type remembered[T any] struct {
 	mu    sync.Mutex
+	path  string // what was read
 	value *T
 	marks map[string]mark // by path
 }
 
-// get is what was read last if no file has changed since, else what read gives,
-// with the files that it is of; none if it is not to be remembered.
-func (m *remembered[T]) get(read func() (T, []string, error)) (T, error) {
+// get is what was read last if that was of path and no file has changed since,
+// else what read gives, with the files that it is of; none if it is not to be
+// remembered.
+func (m *remembered[T]) get(path string, read func() (T, []string, error)) (T, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.value != nil && m.same() {
+	if m.value != nil && m.path == path && m.same() {
 		return *m.value, nil
 	}
-	m.value = nil
+	m.path, m.value = path, nil
 	began := time.Now()
 	v, files, err := read()
 	if err != nil || len(files) == 0 {
@@ -89,7 +91,7 @@ func (r *Renderer) build(ctx context.Context) (build, error) {
 	if err != nil {
 		return r.askBuild(ctx)
 	}
-	return r.built.get(func() (build, []string, error) {
+	return r.built.get(path, func() (build, []string, error) {
 		b, err := r.askBuild(ctx)
 		return b, []string{path}, err
 	})
@@ -98,7 +100,7 @@ func (r *Renderer) build(ctx context.Context) (build, error) {
 // parse is parseAll, done again when a file or a folder that it has read, or
 // would read, has changed.
 func (r *Renderer) parse() (*config, error) {
-	return r.parsed.get(func() (*config, []string, error) {
+	return r.parsed.get(r.cfg.ConfigFile, func() (*config, []string, error) {
 		c, err := r.parseAll()
 		if err != nil {
 			return c, nil, err

@@ -40,7 +40,7 @@ func TestRememberedIsReadAgainWhenFilesChange(t *testing.T) {
 			reads := 0
 			var m remembered[int]
 			get := func() int {
-				got, err := m.get(func() (int, []string, error) {
+				got, err := m.get(dir, func() (int, []string, error) {
 					reads++
 					return reads, []string{dir, filepath.Join(dir, "a.conf"), filepath.Join(dir, "link")}, nil
 				})

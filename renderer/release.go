@@ -115,9 +115,19 @@ func newManifest(number uint64, rel Release) manifest {
 	return m
 }
 
+// manifest is that of a release. The last one read is remembered: with 100,000
+// names it is large, and what it has is never changed in place.
 func (r *Renderer) manifest(number uint64) (manifest, error) {
+	path := filepath.Join(r.cfg.releaseDir(number), manifestFile)
+	return r.made.get(path, func() (manifest, []string, error) {
+		m, err := readManifest(path, number)
+		return m, []string{path}, err
+	})
+}
+
+func readManifest(path string, number uint64) (manifest, error) {
 	var m manifest
-	text, err := os.ReadFile(filepath.Join(r.cfg.releaseDir(number), manifestFile))
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return m, fmt.Errorf("read release %d: %w", number, err)
 	}

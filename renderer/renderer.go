@@ -23,7 +23,8 @@ type Renderer struct {
 	lock   *os.File
 
 	built  remembered[build]
-	parsed remembered[*config] // never changed in place
+	parsed remembered[*config]  // never changed in place
+	made   remembered[manifest] // likewise
 
 	mu           sync.Mutex             // one change at a time
 	warnedMirror bool                   // the fallback without a mirror was logged
