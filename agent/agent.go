@@ -31,6 +31,8 @@ type Options struct {
 	Log     hclog.Logger
 	NewLog  func(config.Log) hclog.Logger // for a changed configuration; nil: Log stays
 	OnStep  func(step string)             // see renderer.Config; nil outside tests
+
+	Processors *Processors // nil: the Go runtime decides
 }
 
 // Agent is one node's agent under one configuration.
@@ -90,7 +92,7 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 	if err != nil {
 		o.Log.Warn("certificates in quarantine forgotten, trying them again", "err", err)
 	}
-	kept, err := openArchives(cfg, st, probs, o.Log.Named("archive"))
+	kept, err := openArchives(cfg, st, probs, o.Processors, o.Log.Named("archive"))
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -101,12 +103,13 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 		certs: &certFollower{
 			log: o.Log.Named("certs"), store: st, renderer: r, view: v, problems: probs,
 			maxLoss: float64(cfg.Certificates.MaxLossPercent) / 100, keep: cfg.Certificates.KeepReplaced,
-			ledger: book, refused: blames{wake: newWake()},
+			ledger: book, refused: blames{wake: newWake()}, processors: o.Processors,
 		},
 		follower: &follower{
 			log: o.Log.Named("follow"), store: st, renderer: r, view: v, problems: probs,
 			pace:    handlers.Pace{Splay: cfg.Reload.Splay, Quiet: cfg.Reload.Quiet, MaxQuiet: cfg.Reload.MaxQuiet, MinInterval: cfg.Reload.MinInterval},
 			contact: openContact(cfg.StateDir, time.Now()), reprove: cfg.Nginx.ReproveEvery, staleAfter: cfg.Ticket.StaleAfter, ringRead: leadWake.give,
+			processors: o.Processors,
 		},
 		presence: &presence{
 			log: o.Log.Named("presence"), store: st, view: v, problems: probs, wake: reportWake,
@@ -116,9 +119,9 @@ func newAgent(cfg config.Config, o Options, st *store.Store) (*Agent, error) {
 			log: o.Log.Named("leader"), node: cfg.Node, store: st, view: v, hub: h, problems: probs,
 			rules: rules(cfg), keep: keep(cfg), keepFor: keepFor(cfg), maxShare: cfg.Reload.MaxShare, wake: leadWake,
 			tidy:    &tidy{log: o.Log.Named("leader"), store: st},
-			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell, attempted: m.Attempted, now: time.Now},
+			issue:   &issue{log: o.Log.Named("issue"), store: st, problems: probs, rules: obtain, notices: tell, attempted: m.Attempted, now: time.Now, processors: o.Processors},
 			notices: tell, archives: kept,
-			resealing: &resealing{log: o.Log.Named("keyring"), store: st, view: v, problems: probs, archives: kept},
+			resealing: &resealing{log: o.Log.Named("keyring"), store: st, view: v, problems: probs, archives: kept, processors: o.Processors},
 		},
 	}
 	a.lead.issue.journaled, a.lead.seen.lags, kept.told = kept.changed, kept.lags, v.archived

@@ -27,6 +27,8 @@ const (
 
 	bulk   = 1000 // from how many names on their memory is given back at once
 	bulkGC = 150  // percent: they are garbage soon, which is not looked for as often meanwhile
+
+	bulkShards = 64 // from how many on they are read on all processors
 )
 
 // certFollower keeps the certificates on this host on the fleet's inventory.
@@ -75,6 +77,8 @@ type certFollower struct {
 	evicted time.Time
 
 	mending mending
+
+	processors *Processors
 }
 
 // Run follows until ctx ends. It starts from the node's own sealed copies, so
@@ -86,13 +90,9 @@ func (f *certFollower) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	f.load()
-	if ctx.Err() != nil {
+	if f.start(ctx); ctx.Err() != nil {
 		return nil
 	}
-	f.loaded()
-	f.issuers.addAll()
-	f.resume(ctx)
 	watched := make(chan error, 1)
 	go func() { watched <- f.store.WatchHead(ctx, f.mail.put) }()
 	timer := time.NewTimer(0)
@@ -125,6 +125,17 @@ func (f *certFollower) Run(ctx context.Context) error {
 		f.evict()
 		timer.Reset(max(time.Until(f.nextTime()), 0))
 	}
+}
+
+// start takes up what this node had before.
+func (f *certFollower) start(ctx context.Context) {
+	defer f.processors.Use()()
+	if f.load(); ctx.Err() != nil {
+		return
+	}
+	f.loaded()
+	f.issuers.addAll()
+	f.resume(ctx)
 }
 
 // demanded tells when something more is kept, or should be.
@@ -187,6 +198,9 @@ func (f *certFollower) act(ctx context.Context) {
 		errs = f.follow(ctx, *f.target)
 	}
 	many := len(f.todo) >= bulk
+	if many {
+		defer f.processors.Use()()
+	}
 	errs = append(append(errs, f.write(ctx)...), f.vanished()...)
 	if many {
 		f.served.compact()
@@ -223,6 +237,9 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 		f.target = nil
 		f.known.ready(true)
 		return nil
+	}
+	if len(numbers) >= bulkShards {
+		defer f.processors.Use()()
 	}
 	recs, bad, err := f.store.ShardsOf(ctx, rec.Head, numbers)
 	if err != nil {

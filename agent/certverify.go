@@ -16,11 +16,11 @@ import (
 
 // How what was not looked at before it went live is verified after it. A step
 // is followed by a pause of so many times its length: those that have just come
-// cost 5 % of a core until they are done, what is left 0.01 %.
+// cost 5 % of a core until they are done, what is left 0.005 %.
 const (
 	verifyStep   = 10 // bundles in a step, 0.2 ms each
 	verifySoon   = 20
-	verifyRest   = 10000
+	verifyRest   = 20000
 	verifySample = 2000                 // of many bundles, chosen by their names' hashes
 	verifyMost   = 2 * time.Millisecond // for shards that have nothing to be looked at
 	verifyAgain  = time.Minute          // after a bundle that could not be read

@@ -28,7 +28,7 @@ func TestArchiveAwayIsToldAndCatchesUp(t *testing.T) {
 	cfg := x.cfg
 	cfg.Leader.Eligible, cfg.Archives = true, []config.Archive{{Name: "disk", Directory: x.dir}, {Name: "away", Directory: filepath.Join(away, "archive")}}
 	probs := newProblems(func() {})
-	all, err := openArchives(cfg, x.store, probs, hclog.NewNullLogger())
+	all, err := openArchives(cfg, x.store, probs, nil, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestSlowArchiveHoldsNothingUp(t *testing.T) {
 	cfg, slow := x.cfg, filepath.Join(t.TempDir(), "slow")
 	cfg.Leader.Eligible, cfg.Archives = true, []config.Archive{{Name: "disk", Directory: x.dir}, {Name: "slow", Directory: slow}}
 	probs := newProblems(func() {})
-	all, err := openArchives(cfg, x.store, probs, hclog.NewNullLogger())
+	all, err := openArchives(cfg, x.store, probs, nil, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}

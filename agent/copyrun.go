@@ -37,7 +37,7 @@ type archives struct {
 }
 
 // openArchives makes them as the configuration says.
-func openArchives(cfg config.Config, st *store.Store, problems *problems, log hclog.Logger) (*archives, error) {
+func openArchives(cfg config.Config, st *store.Store, problems *problems, processors *Processors, log hclog.Logger) (*archives, error) {
 	all := &archives{log: log, store: st, every: copyTell, told: func([]fleet.Archive) {}}
 	if !cfg.Leader.Eligible {
 		return all, nil
@@ -50,7 +50,7 @@ func openArchives(cfg config.Config, st *store.Store, problems *problems, log hc
 		}
 		named := log.With("archive", a.Name)
 		all.list = append(all.list, &copying{
-			name: a.Name, log: named, problems: problems, behind: copyBehind, tell: copyTell, wake: newWake(),
+			name: a.Name, log: named, problems: problems, behind: copyBehind, tell: copyTell, wake: newWake(), processors: processors,
 			copier: &copier{log: named, store: st, fleet: cfg.Fleet, target: target},
 		})
 	}
@@ -125,6 +125,8 @@ type copying struct {
 	behind   time.Duration
 	tell     time.Duration
 	wake     wake
+
+	processors *Processors
 
 	mu      sync.Mutex
 	ids     map[string]bool // items that changed since the last pass began
@@ -222,6 +224,7 @@ func (c *copying) woken(wait time.Duration) <-chan struct{} {
 
 // once is one pass.
 func (c *copying) once(ctx context.Context, loaded *bool) error {
+	defer c.processors.Use()()
 	c.mu.Lock()
 	began, changes, ids := time.Now(), c.changes, c.ids
 	c.ids = map[string]bool{}

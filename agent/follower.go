@@ -60,6 +60,8 @@ type follower struct {
 	proveAt time.Time
 
 	proveWait time.Duration // until the next proof, growing while there is none
+
+	processors *Processors
 }
 
 // Run follows until ctx ends. It starts by mending what a crash left behind.

@@ -42,6 +42,8 @@ type issue struct {
 	attempted func(outcome string) // told how each attempt ended
 	journaled func(ids ...string)  // told which items may have changed; nil: nobody asks
 	past      func() past          // nil: nothing is known
+
+	processors *Processors
 }
 
 // issueRetry is the usual rules.retry.
@@ -276,7 +278,10 @@ func (t *term) fill(ctx context.Context) (time.Time, error) {
 		t.running++
 		end := &ending{}
 		t.ends[it.ID()] = end
-		go func() { t.results <- t.attempt(ctx, it, end) }()
+		go func() {
+			defer t.processors.Use()()
+			t.results <- t.attempt(ctx, it, end)
+		}()
 	}
 	if look := t.look(ctx, now); look.Before(next) {
 		next = look

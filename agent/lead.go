@@ -20,7 +20,7 @@ import (
 const (
 	lookRaced   = time.Second // after a write that met another ring than was read
 	lookWaiting = 3 * time.Second
-	lookIdle    = 30 * time.Second
+	lookIdle    = time.Minute
 )
 
 // damagedGrace is how long a damaged ring stays in Consul before the leader

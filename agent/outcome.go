@@ -22,6 +22,7 @@ func (f *follower) apply(ctx context.Context) {
 	}
 	f.log.Debug("applying", "reason", c.release.Reason, "epoch", c.epoch)
 	c.release.TLS, c.release.Challenges, c.release.Sites = f.tls(), f.challenges(), f.sites()
+	defer f.processors.Use()()
 	began := time.Now()
 	if c.attempt == 0 && !c.release.Urgent {
 		f.splayed(time.Duration(c.u * float64(f.pace.Splay)))

@@ -31,6 +31,8 @@ type resealing struct {
 	problems *problems
 	archives *archives
 
+	processors *Processors
+
 	told time.Time
 }
 
@@ -138,6 +140,7 @@ func (r *resealing) hold(state store.SealState, lacks []handlers.KeyLack) {
 
 // reseal seals all records anew.
 func (r *resealing) reseal(ctx context.Context, session string, want store.SealState) error {
+	defer r.processors.Use()()
 	sealing := fleet.Sealing{Key: want.Key, Leaders: want.Leaders}
 	began := time.Now()
 	done, err := r.store.Reseal(ctx, store.LeaderArea, session, func(d store.Resealed) {

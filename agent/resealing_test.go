@@ -54,7 +54,7 @@ func TestResealingTellsOfArchivesAtOnce(t *testing.T) {
 	cfg := x.cfg
 	cfg.Leader.Eligible, cfg.Archives = true, []config.Archive{{Name: "disk", Directory: x.dir}}
 	probs := newProblems(func() {})
-	all, err := openArchives(cfg, x.store, probs, hclog.NewNullLogger())
+	all, err := openArchives(cfg, x.store, probs, nil, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,11 +11,11 @@ import (
 )
 
 // How the sweep goes on. A step is followed by a pause of so many times its
-// length, so that it costs 0.008 % of a core however much there is to sweep.
+// length, so that it costs 0.005 % of a core however much there is to sweep.
 const (
 	sweepBundles = 25  // compared in a step, 0.1 ms each
 	sweepNames   = 200 // entries of live in a step, 3 us each
-	sweepRest    = 12000
+	sweepRest    = 20000
 	sweepLeast   = 10 * time.Second
 	sweepMost    = 10 * time.Minute // also after a step that the disk or the machine held up
 	firstRest    = 20               // as long as the bundles found at the start are compared

@@ -23,6 +23,8 @@ const settled = 2 * time.Second
 // remembered is what was read last from some files, for as long as they stay as
 // they were. The zero value remembers nothing.
 type remembered[T any] struct {
+	own bool // the files are tlsfleet's, which writes each once: they need not have settled
+
 	mu    sync.Mutex
 	path  string // what was read
 	value *T
@@ -47,7 +49,7 @@ func (m *remembered[T]) get(path string, read func() (T, []string, error)) (T, e
 	m.marks = make(map[string]mark, len(files))
 	for _, path := range files {
 		k := markOf(path)
-		if k.changed.After(began.Add(-settled)) {
+		if !m.own && k.changed.After(began.Add(-settled)) {
 			return v, nil
 		}
 		m.marks[path] = k

@@ -68,3 +68,31 @@ func TestRememberedIsReadAgainWhenFilesChange(t *testing.T) {
 		})
 	}
 }
+
+// TestOwnFilesAreRememberedAtOnce reads files that have just been written, one
+// after the other.
+func TestOwnFilesAreRememberedAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, file := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads := 0
+	m := remembered[string]{own: true}
+	for i, want := range []struct {
+		file  string
+		reads int
+	}{{"a", 1}, {"a", 1}, {"b", 2}, {"b", 2}, {"a", 3}} {
+		path := filepath.Join(dir, want.file)
+		got, err := m.get(path, func() (string, []string, error) {
+			reads++
+			text, err := os.ReadFile(path)
+			return string(text), []string{path}, err
+		})
+		if err != nil || got != want.file || reads != want.reads {
+			t.Errorf("%d: get(%s) = %q, %v after %d reads, want it after %d", i, want.file, got, err, reads, want.reads)
+		}
+	}
+}

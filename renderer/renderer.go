@@ -58,7 +58,10 @@ func New(cfg Config, p Prober) (*Renderer, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("use configuration: %w", err)
 	}
-	r := &Renderer{cfg: cfg, prober: p, orphans: map[fleet.Hash]time.Time{}, unsynced: map[string]bool{}, refused: map[string]refusedSite{}}
+	r := &Renderer{
+		cfg: cfg, prober: p, made: remembered[manifest]{own: true},
+		orphans: map[fleet.Hash]time.Time{}, unsynced: map[string]bool{}, refused: map[string]refusedSite{},
+	}
 	if err := r.open(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

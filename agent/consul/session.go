@@ -73,19 +73,23 @@ func OpenSession(ctx context.Context, client *api.Client, o SessionOptions) (*Se
 // ID is the session's id.
 func (s *Session) ID() string { return s.id }
 
-// Keep renews the session three times per TTL. It returns nil when ctx ends
-// and ErrLost when Consul no longer has the session. While Consul does not
-// answer it tries on without end.
+// Keep renews the session twice per TTL. It returns nil when ctx ends and
+// ErrLost when Consul no longer has the session. While Consul does not answer it
+// tries on without end.
 func (s *Session) Keep(ctx context.Context) error { return s.keep(ctx, false) }
 
 // KeepLease is Keep for an owner that must stop before Consul can give its
-// locks to another: it also returns ErrExpired, at the latest one TTL after
-// the start of the last successful renewal by the monotonic clock. Consul
-// itself may keep an expired session for up to two TTLs.
+// locks to another. It renews three times per TTL, and also returns ErrExpired,
+// at the latest one TTL after the start of the last successful renewal by the
+// monotonic clock. Consul itself may keep an expired session for up to two TTLs.
 func (s *Session) KeepLease(ctx context.Context) error { return s.keep(ctx, true) }
 
 func (s *Session) keep(ctx context.Context, lease bool) error {
-	next := s.renewed.Load().Add(s.ttl / 3)
+	every := s.ttl / 2
+	if lease {
+		every = s.ttl / 3
+	}
+	next := s.renewed.Load().Add(every)
 	var last error
 	for {
 		Pause(ctx, time.Until(next))
@@ -110,7 +114,7 @@ func (s *Session) keep(ctx context.Context, lease bool) error {
 			return ErrLost
 		default:
 			s.renewed.Store(&start)
-			next = start.Add(s.ttl / 3)
+			next = start.Add(every)
 		}
 	}
 }

@@ -41,6 +41,10 @@ func runAgent(c *cli.Context) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	var processors *agent.Processors
+	if os.Getenv("GOMAXPROCS") == "" {
+		processors = new(agent.Processors)
+	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -51,7 +55,7 @@ func runAgent(c *cli.Context) error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- agent.Supervise(c.Context, c.String("config"), cfg, reload, agent.Options{
-			Version: version, Log: newLog(cfg.Log), NewLog: newLog,
+			Version: version, Log: newLog(cfg.Log), NewLog: newLog, Processors: processors,
 		})
 	}()
 	select {
