@@ -28,7 +28,7 @@ const (
 	bulk   = 1000 // from how many names on their memory is given back at once
 	bulkGC = 150  // percent: they are garbage soon, which is not looked for as often meanwhile
 
-	bulkShards = 64 // from how many on they are read on all processors
+	bulkShards = 64 // from how many on shards are read on all processors
 )
 
 // certFollower keeps the certificates on this host on the fleet's inventory.

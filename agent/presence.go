@@ -25,7 +25,7 @@ type presence struct {
 
 // reportEvery refreshes a report that has not changed, so that its age tells
 // whether the agent lives.
-const reportEvery = time.Minute
+const reportEvery = 30 * time.Second
 
 // Register keeps the service registered and its check passing until ctx ends.
 // It leaves the registration in place: nginx may go on serving without us.

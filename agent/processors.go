@@ -5,18 +5,18 @@ import (
 	"sync"
 )
 
-// Processors are those that the Go code of this process runs on: one while its
-// agent is idle, since goroutines that answer each other wake a thread for each
-// step where there are several, and all of them during bulk work. The zero value
-// is idle from its first use on; nil changes nothing.
+// Processors are those that the Go code of this process runs on: all of them
+// during bulk work, and one while its agent is idle, because goroutines that
+// answer each other wake a thread for each step where there are several. The
+// zero value decides nothing until its first use has ended; nil never does.
 type Processors struct {
 	mu   sync.Mutex
 	uses int
 }
 
 // Use lets the process use all processors, as many as the Go runtime would by
-// itself, until every end has been called. To be called at the start as well:
-// until then the runtime decides.
+// itself, until the end of each use has been called. It stops the process for a
+// moment.
 func (p *Processors) Use() (end func()) {
 	if p == nil {
 		return func() {}

@@ -208,6 +208,7 @@ func (f *siteFollower) tryAgain(ctx context.Context, active renderer.SitesMade, 
 		return
 	}
 	rel.TLS, rel.Challenges, rel.Sites = f.serving.servers(), f.serving.challenges(), s
+	defer f.processors.Use()()
 	taken, err := f.renderer.TrySites(ctx, rel, time.Now())
 	if err != nil && ctx.Err() == nil {
 		f.log.Debug("sites that are left out not tried again", "err", err)

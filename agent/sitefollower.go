@@ -56,6 +56,8 @@ type siteFollower struct {
 	last   map[string][]site.Backend // of services, by store.Service.String
 	pool   servicePool
 
+	processors *Processors
+
 	mu  sync.Mutex
 	now renderer.Sites // for a release made now
 }
@@ -64,6 +66,7 @@ func newSiteFollower(a *Agent, probs *problems, serving *tlsServing) *siteFollow
 	f := &siteFollower{
 		log: a.log.Named("sites"), store: a.store, renderer: a.renderer, view: a.view, problems: probs, cfg: a.cfg,
 		serving: serving, ask: a.follower.asked.ask, begin: make(chan struct{}), again: newWake(),
+		processors: a.follower.processors,
 	}
 	f.now.Keep = true
 	f.mail.wake, f.waves.wake, f.pool.wake = newWake(), newWake(), newWake()

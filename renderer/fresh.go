@@ -23,7 +23,7 @@ const settled = 2 * time.Second
 // remembered is what was read last from some files, for as long as they stay as
 // they were. The zero value remembers nothing.
 type remembered[T any] struct {
-	own bool // the files are tlsfleet's, which writes each once: they need not have settled
+	own bool // path is a file that nobody but tlsfleet changes: it need not have settled
 
 	mu    sync.Mutex
 	path  string // what was read
@@ -41,18 +41,18 @@ func (m *remembered[T]) get(path string, read func() (T, []string, error)) (T, e
 		return *m.value, nil
 	}
 	m.path, m.value = path, nil
-	began := time.Now()
+	began, before := time.Now(), markOf(path)
 	v, files, err := read()
 	if err != nil || len(files) == 0 {
 		return v, err
 	}
 	m.marks = make(map[string]mark, len(files))
-	for _, path := range files {
-		k := markOf(path)
-		if !m.own && k.changed.After(began.Add(-settled)) {
+	for _, file := range files {
+		k := markOf(file)
+		if m.own && k != before || !m.own && k.changed.After(began.Add(-settled)) {
 			return v, nil
 		}
-		m.marks[path] = k
+		m.marks[file] = k
 	}
 	m.value = &v
 	return v, nil

@@ -84,7 +84,7 @@ func TestOwnFilesAreRememberedAtOnce(t *testing.T) {
 	for i, want := range []struct {
 		file  string
 		reads int
-	}{{"a", 1}, {"a", 1}, {"b", 2}, {"b", 2}, {"a", 3}} {
+	}{{"a", 1}, {"a", 1}, {"b", 2}, {"b", 2}, {"a", 3}, {"b", 4}} {
 		path := filepath.Join(dir, want.file)
 		got, err := m.get(path, func() (string, []string, error) {
 			reads++
@@ -95,4 +95,38 @@ func TestOwnFilesAreRememberedAtOnce(t *testing.T) {
 			t.Errorf("%d: get(%s) = %q, %v after %d reads, want it after %d", i, want.file, got, err, reads, want.reads)
 		}
 	}
+}
+
+// TestOwnFileThatOthersReplaceIsReadAgain replaces it while it is read, and after.
+func TestOwnFileThatOthersReplaceIsReadAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "own")
+	put := func(text string) {
+		t.Helper()
+		other := filepath.Join(dir, text)
+		if err := os.WriteFile(other, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(other, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("one")
+	m := remembered[string]{own: true}
+	check := func(want string, meanwhile func()) {
+		t.Helper()
+		got, err := m.get(path, func() (string, []string, error) {
+			text, err := os.ReadFile(path)
+			meanwhile()
+			return string(text), []string{path}, err
+		})
+		if err != nil || got != want {
+			t.Errorf("get() = %q, %v, want %q", got, err, want)
+		}
+	}
+	check("one", func() { put("two") })
+	check("two", func() {})
+	put("six")
+	check("six", func() {})
 }

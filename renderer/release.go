@@ -115,8 +115,8 @@ func newManifest(number uint64, rel Release) manifest {
 	return m
 }
 
-// manifest is that of a release. The last one read is remembered: with 100,000
-// names it is large, and what it has is never changed in place.
+// manifest is that of a release. The last one read is remembered, because with
+// 100,000 names it is large; what it has is never changed in place.
 func (r *Renderer) manifest(number uint64) (manifest, error) {
 	path := filepath.Join(r.cfg.releaseDir(number), manifestFile)
 	return r.made.get(path, func() (manifest, []string, error) {

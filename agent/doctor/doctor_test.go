@@ -105,7 +105,7 @@ func TestJudgements(t *testing.T) {
 		"nodes, sound":       {doctor.Members([]doctor.Member{{"a", true, now}}, "", nil, now), "nodes", doctor.OK, "1 nodes"},
 		"nodes, one late":    {doctor.Members([]doctor.Member{{"a", true, now}, {"b", false, now}}, "", nil, now), "nodes", doctor.Warning, "b"},
 		"nodes, no ring":     {doctor.Members(nil, "forged", nil, now), "nodes", doctor.Failure, "forged"},
-		"reports, stale":     {doctor.Members([]doctor.Member{{"a", true, now.Add(-4 * time.Minute)}}, "", nil, now), "reports", doctor.Warning, "a (4m"},
+		"reports, stale":     {doctor.Members([]doctor.Member{{"a", true, now.Add(-3 * time.Minute)}}, "", nil, now), "reports", doctor.Warning, "a (3m"},
 		"agent, sound":       {one(doctor.Agent(nil, nil)), "agent", doctor.OK, "no problem"},
 		"agent, alarm": {one(doctor.Agent([]fleet.Problem{
 			{Code: "small", Severity: fleet.Warning}, {Code: "large", Severity: fleet.Alarm, Hint: "mend it"},

@@ -39,8 +39,8 @@ func (r Ring) Judge(now time.Time) Finding {
 }
 
 // StaleReport is from which age on a report says that its agent is in trouble:
-// it is refreshed each minute.
-const StaleReport = 3 * time.Minute
+// it is refreshed each 30 s.
+const StaleReport = 2 * time.Minute
 
 // Member is a node of the fleet as Consul knows it.
 type Member struct {
