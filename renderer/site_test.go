@@ -174,6 +174,18 @@ func TestNoValueEndsADirective(t *testing.T) {
 	}
 }
 
+// TestHashByAPlaceholderIsRefused: it would be taken for the value that the
+// placeholder stands for.
+func TestHashByAPlaceholderIsRefused(t *testing.T) {
+	t.Parallel()
+	s := sitesOf(t, blog)[0]
+	s.Backends.Method, s.Backends.HashKey = site.Hash, "header:"+templates.Placeholder(0)
+	_, err := RenderSite(siteFrame(t, ""), s, twoBackends)
+	if err == nil || errors.Is(err, errSiteText) || !strings.Contains(err.Error(), "balance") {
+		t.Errorf("RenderSite() = %v, want the way to balance refused before it is rendered", err)
+	}
+}
+
 // TestFirstWordOfListenIsAnAddress: also if it reads like a parameter.
 func TestFirstWordOfListenIsAnAddress(t *testing.T) {
 	f := siteFrame(t, "")

@@ -75,7 +75,7 @@ func (s Site) check() error {
 		return errors.New("no listen")
 	case !filepath.IsAbs(s.Live):
 		return fmt.Errorf("live folder %q is not an absolute path", s.Live)
-	case !balances.MatchString(s.Balance):
+	case !balances.MatchString(s.Balance), strings.Contains(s.Balance, placeholder):
 		return fmt.Errorf("%.80q is no way to balance", s.Balance)
 	case len(s.Protocols) == 0:
 		return errors.New("no TLS versions")

@@ -89,7 +89,9 @@ type Rendered struct {
 }
 
 // Placeholder is what stands for value n in a Shape.
-func Placeholder(n int) string { return fmt.Sprintf("tlsfleetvalue%dx", n) }
+func Placeholder(n int) string { return fmt.Sprintf(placeholder+"%dx", n) }
+
+const placeholder = "tlsfleetvalue"
 
 // Render renders a site. Errors about an operator's template wrap ErrTemplate.
 func (t *SiteTemplate) Render(s Site) (Rendered, error) {
