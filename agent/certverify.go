@@ -124,7 +124,7 @@ func (v *certVerifier) step() time.Duration {
 	if v.hurry || v.sampled(n) || v.failed {
 		return took * verifySoon
 	}
-	v.rested = later(v.rested, time.Now().Add(took*verifyRest))
+	v.rested = later(v.rested, fleet.Beat(time.Now().Add(took*verifyRest), restBeat))
 	return time.Until(v.rested)
 }
 

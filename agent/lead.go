@@ -141,7 +141,7 @@ func (l *lead) look(ctx context.Context, session string) (time.Duration, error) 
 	if d.Do != handlers.Nothing {
 		return l.carryOut(ctx, session, d, rec, now)
 	}
-	wait := lookIdle
+	wait := fleet.UntilBeat(lookIdle)
 	if len(d.Waiting) > 0 {
 		wait = lookWaiting
 	}

@@ -66,7 +66,7 @@ func (w *waves) Run(ctx context.Context, session string) {
 			wait = lookRaced
 			w.log.Debug("wave looked at again", "err", err)
 		case err != nil && w.idle():
-			wait = lookIdle
+			wait = fleet.UntilBeat(lookIdle)
 			w.problems.replace("waves")
 			w.log.Debug("wave that no node follows not written", "err", err)
 		case err != nil:
@@ -113,7 +113,7 @@ func (w *waves) look(ctx context.Context, session string) (time.Duration, error)
 		// One that there is from before is kept up, for nodes that have waves again.
 		if _, err := w.store.Wave(ctx); errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrDenied) {
 			w.problems.replace("waves")
-			return lookIdle, nil
+			return fleet.UntilBeat(lookIdle), nil
 		}
 	}
 	head, v, err := w.read(ctx, session)
@@ -123,7 +123,7 @@ func (w *waves) look(ctx context.Context, session string) (time.Duration, error)
 	next, wake := handlers.NextWave(v, w.rules, time.Now().UTC().Truncate(time.Millisecond))
 	if next == nil {
 		w.problems.replace("waves")
-		return lookIdle, nil
+		return fleet.UntilBeat(lookIdle), nil
 	}
 	if v.Last == nil || !reflect.DeepEqual(*next, *v.Last) {
 		if err := w.write(ctx, session, head, *next, v.Last); err != nil {
@@ -134,7 +134,7 @@ func (w *waves) look(ctx context.Context, session string) (time.Duration, error)
 	if err := w.sweep(ctx, session); err != nil {
 		w.log.Warn("former versions of sites not removed", "err", err)
 	}
-	wait := lookIdle
+	wait := fleet.UntilBeat(lookIdle)
 	if !w.last.Wave.Ended() {
 		wait = lookWaiting
 	}

@@ -149,6 +149,9 @@ func (f *follower) seen(ctx context.Context, out renderer.Outcome, err error) {
 		f.proveWait = f.reprove
 	}
 	f.proveAt = time.Now().Add(f.proveWait)
+	if f.proveWait == f.reprove {
+		f.proveAt = fleet.Beat(time.Now(), f.reprove)
+	}
 	f.proveWait = min(2*f.proveWait, proveLate, f.reprove)
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -33,7 +34,7 @@ func (p *presence) Register(ctx context.Context) error {
 	registered := false
 	for {
 		err := p.beat(ctx, &registered)
-		wait := p.reg.TTL / 3
+		wait := fleet.UntilBeat(p.reg.TTL / 2)
 		if err != nil && ctx.Err() == nil {
 			p.log.Warn("service check not updated", "next", wait, "err", err)
 			wait = min(wait, 2*time.Second)
@@ -92,19 +93,29 @@ func (p *presence) Report(ctx context.Context) error {
 	reports := make(chan fleet.Report)
 	kept := make(chan error, 1)
 	go func() { kept <- p.store.KeepReport(ctx, p.reg.Node, p.reg.TTL, reports, p.published) }()
-	tick := time.NewTicker(reportEvery)
-	defer tick.Stop()
 	for {
+		now := p.view.Report()
 		select {
-		case reports <- p.view.Report():
+		case reports <- now:
 		case err := <-kept:
 			return err
 		}
-		select {
-		case <-p.wake:
-		case <-tick.C:
-		case err := <-kept:
-			return err
+		tick := time.After(fleet.UntilBeat(reportEvery))
+		for told := true; told; {
+			select {
+			case <-p.wake:
+				told = says(p.view.Report(), now) // as after a proof that has found what the last one did
+			case <-tick:
+				told = false
+			case err := <-kept:
+				return err
+			}
 		}
 	}
+}
+
+// says reports whether two reports say the same, at different times.
+func says(a, b fleet.Report) bool {
+	a.At = b.At
+	return reflect.DeepEqual(a, b)
 }

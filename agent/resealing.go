@@ -177,7 +177,7 @@ func (r *resealing) finished(state store.SealState) time.Duration {
 	if len(sealing.Behind) > 0 {
 		return resealSoon
 	}
-	return resealIdle
+	return fleet.UntilBeat(resealIdle)
 }
 
 // tell puts it into the node's report if it is news.

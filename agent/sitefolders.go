@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // foldersQuiet is how long nothing happens in a folder before it is read.
@@ -23,9 +25,8 @@ func watchFolders(ctx context.Context, dirs []string, changed func()) (err error
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	var due <-chan time.Time
-	look := time.NewTicker(siteLook)
-	defer look.Stop()
 	for {
+		look := time.After(fleet.UntilBeat(siteLook))
 		for _, dir := range dirs {
 			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 				dir = filepath.Dir(dir) // where it may be made
@@ -49,7 +50,7 @@ func watchFolders(ctx context.Context, dirs []string, changed func()) (err error
 				return errors.Join(fsnotify.ErrClosed, err)
 			}
 			changed()
-		case <-look.C:
+		case <-look:
 		case <-due:
 			due = nil
 			changed()

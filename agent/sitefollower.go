@@ -129,7 +129,7 @@ func (f *siteFollower) Run(ctx context.Context) error {
 }
 
 func (f *siteFollower) pause(later time.Duration) time.Duration {
-	wait := siteLook
+	wait := fleet.UntilBeat(siteLook)
 	if later > 0 {
 		wait = min(wait, later)
 	}

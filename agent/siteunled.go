@@ -17,8 +17,8 @@ import (
 
 // How a node without a word goes on.
 const (
-	firstWord = time.Minute // for the leader, from when there are sites
-	unledLook = time.Minute // between two looks at the sites as they are set
+	firstWord = 50 * time.Second // for the leader, from the look that has found sites: over at the next
+	unledLook = time.Minute      // between two looks at the sites as they are set
 )
 
 // unled is what a node knows that never had a leader's word on the sites.
@@ -59,7 +59,7 @@ func (f *siteFollower) lookUnled(ctx context.Context, now time.Time) {
 	if !u.wordless || now.Before(u.next) {
 		return
 	}
-	u.next = now.Add(unledLook)
+	u.next = fleet.Beat(now, unledLook)
 	head, err := f.store.SiteHead(ctx)
 	if err != nil {
 		if f.tellContact(err); !f.ready {

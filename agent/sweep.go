@@ -20,6 +20,7 @@ const (
 	sweepMost    = 10 * time.Minute // also after a step that the disk or the machine held up
 	firstRest    = 20               // as long as the bundles found at the start are compared
 	releaseEvery = 10 * time.Minute
+	restBeat     = 15 * time.Second // a long pause ends with other things that wake an idle agent
 )
 
 // sweeper compares bit by bit what no event tells of: bundles that are not
@@ -54,7 +55,8 @@ func (s *sweeper) step() time.Duration {
 	}
 	s.sweepStore()
 	s.sweepLive()
-	return min(max(sweepLeast, time.Since(began)*sweepRest), sweepMost)
+	rest := min(max(sweepLeast, time.Since(began)*sweepRest), sweepMost)
+	return time.Until(fleet.Beat(time.Now().Add(rest), restBeat))
 }
 
 // soon lets a bundle be compared before all others, as far as there is room.

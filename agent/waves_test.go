@@ -428,7 +428,7 @@ func TestNodeWithoutAWordFollowsSites(t *testing.T) {
 		log: testkit.Logger(t), store: x.store, view: &view{waves: true, changed: func() {}, problems: newProblems(func() {})},
 		problems: newProblems(func() {}), cfg: cfg,
 	}
-	now := time.Now()
+	now := fleet.Beat(time.Now(), unledLook)
 	look := func(when string, alone bool, target uint64, codes ...string) {
 		t.Helper()
 		_, err := x.store.Wave(t.Context())

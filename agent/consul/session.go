@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/tlsfleet/tlsfleet/agent/fleet"
 )
 
 // How a session ends when its owner did not end it.
@@ -73,23 +75,19 @@ func OpenSession(ctx context.Context, client *api.Client, o SessionOptions) (*Se
 // ID is the session's id.
 func (s *Session) ID() string { return s.id }
 
-// Keep renews the session twice per TTL. It returns nil when ctx ends and
-// ErrLost when Consul no longer has the session. While Consul does not answer it
-// tries on without end.
+// Keep renews the session twice per TTL, as consul/api does. It returns nil when
+// ctx ends and ErrLost when Consul no longer has the session. While Consul does
+// not answer it tries on without end.
 func (s *Session) Keep(ctx context.Context) error { return s.keep(ctx, false) }
 
 // KeepLease is Keep for an owner that must stop before Consul can give its
-// locks to another. It renews three times per TTL, and also returns ErrExpired,
-// at the latest one TTL after the start of the last successful renewal by the
-// monotonic clock. Consul itself may keep an expired session for up to two TTLs.
+// locks to another. It also returns ErrExpired, at the latest one TTL after the
+// start of the last successful renewal by the monotonic clock. Consul itself may
+// keep an expired session for up to two TTLs.
 func (s *Session) KeepLease(ctx context.Context) error { return s.keep(ctx, true) }
 
 func (s *Session) keep(ctx context.Context, lease bool) error {
-	every := s.ttl / 2
-	if lease {
-		every = s.ttl / 3
-	}
-	next := s.renewed.Load().Add(every)
+	next := fleet.Beat(*s.renewed.Load(), s.ttl/2)
 	var last error
 	for {
 		Pause(ctx, time.Until(next))
@@ -106,7 +104,7 @@ func (s *Session) keep(ctx context.Context, lease bool) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			last, next = err, time.Now().Add(s.ttl/10)
+			last, next = err, start.Add(s.ttl/10) // at once after one that hung
 			if lease && end.Before(next) {
 				next = end
 			}
@@ -114,7 +112,7 @@ func (s *Session) keep(ctx context.Context, lease bool) error {
 			return ErrLost
 		default:
 			s.renewed.Store(&start)
-			next = start.Add(every)
+			next = fleet.Beat(start, s.ttl/2)
 		}
 	}
 }

@@ -126,21 +126,28 @@ func TestKeepOutlivesTTL(t *testing.T) {
 	t.Parallel()
 	client := testkit.SharedConsul(t).Client(t)
 	const ttl = 6 * time.Second
-	s := openSession(t, client, ttl)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*ttl/2)
-	defer cancel()
-	if err := s.KeepLease(ctx); err != nil {
-		t.Errorf("KeepLease() = %v, want nil when the context ends", err)
-	}
-	entry, _, err := client.Session().Info(s.ID(), nil)
-	if err != nil || entry == nil {
-		t.Errorf("Info() = %v, %v, want the session to live after two TTLs and a half", entry, err)
-	}
-	if err := s.Destroy(ctx); err != nil {
-		t.Errorf("Destroy() = %v after the context ended, want nil", err)
-	}
-	if entry, _, err := client.Session().Info(s.ID(), nil); err != nil || entry != nil {
-		t.Errorf("Info() = %v, %v, want no session after Destroy", entry, err)
+	for name, keep := range map[string]func(*consul.Session, context.Context) error{
+		"Keep": (*consul.Session).Keep, "KeepLease": (*consul.Session).KeepLease,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openSession(t, client, ttl)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*ttl/2)
+			defer cancel()
+			if err := keep(s, ctx); err != nil {
+				t.Errorf("%s() = %v, want nil when the context ends", name, err)
+			}
+			entry, _, err := client.Session().Info(s.ID(), nil)
+			if err != nil || entry == nil {
+				t.Errorf("Info() = %v, %v, want the session to live after two TTLs and a half", entry, err)
+			}
+			if err := s.Destroy(ctx); err != nil {
+				t.Errorf("Destroy() = %v after the context ended, want nil", err)
+			}
+			if entry, _, err := client.Session().Info(s.ID(), nil); err != nil || entry != nil {
+				t.Errorf("Info() = %v, %v, want no session after Destroy", entry, err)
+			}
+		})
 	}
 }
 
