@@ -95,14 +95,12 @@ func (p *certProver) take() map[string]finding {
 
 // Run looks until ctx ends.
 func (p *certProver) Run(ctx context.Context) error {
-	timer := time.NewTicker(proofAgain)
-	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.wake:
-		case <-timer.C:
+		case <-time.After(fleet.UntilBeat(proofAgain)):
 		}
 		due := p.due(time.Now())
 		if len(due) == 0 {

@@ -36,8 +36,8 @@ func (p *presence) Register(ctx context.Context) error {
 		err := p.beat(ctx, &registered)
 		wait := fleet.UntilBeat(p.reg.TTL / 2)
 		if err != nil && ctx.Err() == nil {
-			p.log.Warn("service check not updated", "next", wait, "err", err)
 			wait = min(wait, 2*time.Second)
+			p.log.Warn("service check not updated", "next", wait, "err", err)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -57,6 +57,8 @@ func (p *presence) beat(ctx context.Context, registered *bool) error {
 		*registered = true
 	}
 	healthy, note := health(p.view.Report())
+	ctx, cancel := context.WithTimeout(ctx, p.reg.TTL/5) // so that there is time for another try
+	defer cancel()
 	err := p.store.Beat(ctx, p.reg.Node, healthy, note)
 	if errors.Is(err, store.ErrUnregistered) {
 		*registered = false
@@ -94,13 +96,12 @@ func (p *presence) Report(ctx context.Context) error {
 	kept := make(chan error, 1)
 	go func() { kept <- p.store.KeepReport(ctx, p.reg.Node, p.reg.TTL, reports, p.published) }()
 	for {
-		now := p.view.Report()
+		now, tick := p.view.Report(), time.After(fleet.UntilBeat(reportEvery))
 		select {
-		case reports <- now:
+		case reports <- now: // which may take as long as Consul is away
 		case err := <-kept:
 			return err
 		}
-		tick := time.After(fleet.UntilBeat(reportEvery))
 		for told := true; told; {
 			select {
 			case <-p.wake:

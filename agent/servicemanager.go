@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	statusEvery = 5 * time.Second // how often the service manager may be told news
+	statusEvery = 15 * time.Second // how often the service manager may be told news
 	// turnTests is how often one turn of the follower's loop runs nginx -t at
 	// most: the release, what was before it, and a trial of what stands in the way.
 	turnTests = 4
@@ -69,8 +69,6 @@ func (s *serviceManager) Run(ctx context.Context) error {
 	if s.watchdog > 0 {
 		every = min(every, s.watchdog/3)
 	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
 	ready, turns, turned, told := s.ready, s.turns, time.Now(), ""
 	for {
 		var news []string
@@ -83,7 +81,7 @@ func (s *serviceManager) Run(ctx context.Context) error {
 		case turns <- struct{}{}:
 			turns, turned = nil, time.Now()
 			continue
-		case <-tick.C:
+		case <-time.After(fleet.UntilBeat(every)):
 			turns = s.turns
 			if s.watchdog > 0 && time.Since(turned) < s.turn {
 				news = append(news, daemon.SdNotifyWatchdog)

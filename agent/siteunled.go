@@ -17,8 +17,8 @@ import (
 
 // How a node without a word goes on.
 const (
-	firstWord = 50 * time.Second // for the leader, from the look that has found sites: over at the next
-	unledLook = time.Minute      // between two looks at the sites as they are set
+	firstWord = time.Minute // for the leader, from when there are sites
+	unledLook = time.Minute // between two looks at the sites as they are set
 )
 
 // unled is what a node knows that never had a leader's word on the sites.
@@ -71,6 +71,7 @@ func (f *siteFollower) lookUnled(ctx context.Context, now time.Time) {
 		u.since = now
 	}
 	if !u.alone && now.Sub(u.since) < firstWord {
+		u.next = u.since.Add(firstWord)
 		f.tellContact(nil)
 		return
 	}

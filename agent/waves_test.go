@@ -428,7 +428,7 @@ func TestNodeWithoutAWordFollowsSites(t *testing.T) {
 		log: testkit.Logger(t), store: x.store, view: &view{waves: true, changed: func() {}, problems: newProblems(func() {})},
 		problems: newProblems(func() {}), cfg: cfg,
 	}
-	now := fleet.Beat(time.Now(), unledLook)
+	now := fleet.Beat(time.Now(), unledLook).Add(unledLook / 3) // sites are found at any time
 	look := func(when string, alone bool, target uint64, codes ...string) {
 		t.Helper()
 		_, err := x.store.Wave(t.Context())
@@ -447,9 +447,10 @@ func TestNodeWithoutAWordFollowsSites(t *testing.T) {
 		t.Error("a fleet without sites is not ready")
 	}
 	x.set(1, "a")
-	look("before it looks again", false, 0)
+	found := now
 	look("with sites", false, 0)
-	now = now.Add(time.Second)
+	look("before the leader had its time", false, 0)
+	now = found.Add(firstWord)
 	look("after the leader had its time", true, 1, "sites-unled")
 	x.set(2, "a")
 	now = now.Add(time.Second)

@@ -10,7 +10,11 @@ var begun = time.Now()
 // every 15 s then falls on what is done every 30 s, and an idle agent wakes once
 // for both. Agents begin at different times: they do not ask Consul together.
 func Beat(now time.Time, every time.Duration) time.Time {
-	return now.Add(every - now.Sub(begun)%every)
+	since := now.Sub(begun) % every
+	if since < 0 { // by a clock of a test
+		since += every
+	}
+	return now.Add(every - since)
 }
 
 // UntilBeat is how long to wait for it from now.

@@ -12,7 +12,7 @@ func TestBeatsFallTogether(t *testing.T) {
 	const short, long = 15 * time.Second, time.Minute
 	now := time.Now()
 	first := fleet.Beat(now, short)
-	for _, late := range []time.Duration{0, 1, time.Millisecond, 7 * time.Second, 16 * time.Second, 59 * time.Second} {
+	for _, late := range []time.Duration{0, 1, -time.Hour, time.Hour, time.Millisecond, 7 * time.Second, 16 * time.Second, 59 * time.Second} {
 		now = now.Add(late)
 		for _, every := range []time.Duration{short, long} {
 			at := fleet.Beat(now, every)
