@@ -240,6 +240,7 @@ func (f *certFollower) follow(ctx context.Context, rec store.HeadRecord) []fleet
 	}
 	if len(numbers) >= bulkShards {
 		defer f.processors.Use()()
+		defer debug.SetGCPercent(debug.SetGCPercent(bulkGC))
 	}
 	recs, bad, err := f.store.ShardsOf(ctx, rec.Head, numbers)
 	if err != nil {

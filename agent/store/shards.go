@@ -2,9 +2,12 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/hashicorp/consul/api"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tlsfleet/tlsfleet/agent/inventory"
 )
@@ -26,21 +29,29 @@ func (s *Store) Shards(ctx context.Context, numbers []int) ([]ShardRecord, map[i
 	for i, n := range numbers {
 		paths[i] = shardPath(n)
 	}
-	var records []ShardRecord
-	bad := map[int]error{}
+	opened, errs := make([]ShardRecord, len(numbers)), make([]error, len(numbers))
+	var opening errgroup.Group
+	opening.SetLimit(runtime.GOMAXPROCS(0))
 	err := s.getAll(ctx, paths, func(i int, pair *api.KVPair, err error) {
-		var rec ShardRecord
-		if err == nil {
-			rec, err = s.shardOf(numbers[i], pair)
-		}
-		if err != nil {
-			bad[numbers[i]] = err
+		if errs[i] = err; err != nil {
 			return
 		}
-		records = append(records, rec)
+		opening.Go(func() error {
+			opened[i], errs[i] = s.shardOf(numbers[i], pair)
+			return nil
+		})
 	})
-	if err != nil {
+	if err := errors.Join(err, opening.Wait()); err != nil {
 		return nil, nil, fmt.Errorf("read shards: %w", err)
+	}
+	var records []ShardRecord
+	bad := map[int]error{}
+	for i, n := range numbers {
+		if errs[i] != nil {
+			bad[n] = errs[i]
+		} else {
+			records = append(records, opened[i])
+		}
 	}
 	return records, bad, nil
 }

@@ -77,7 +77,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.limit, "limit", time.Minute, "time for them; three are made even so")
 	flags.DurationVar(&o.every, "every", 550*time.Millisecond, "time from one change to the next, at least")
 	flags.DurationVar(&o.settle, "settle", 5*time.Second, "pause after a start")
-	flags.DurationVar(&o.idle, "idle", time.Minute, "time to measure an idle tlsfleet for")
+	flags.DurationVar(&o.idle, "idle", 3*time.Minute, "time to measure an idle tlsfleet for; what it does comes round in up to two minutes")
 	flags.BoolVar(&o.pages, "pages", false, "have tlsfleet serve dashboard and metrics, and read them")
 	flags.BoolVar(&o.judge, "judge", true, "end with 1 when a figure is not as expected")
 	if err := flags.Parse(args); err != nil {
